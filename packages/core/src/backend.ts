@@ -1,0 +1,93 @@
+import type { Coefficients } from './schedule.js';
+import type { Algebra, ElementState, RuleForm } from './update-rule.js';
+
+export type FloatArray = Float32Array | Float64Array;
+export type Dtype = 'float32' | 'float64';
+
+/** What a backend tells of a tensor. `dtype` may be one that the backend can't train. */
+export interface TensorInfo {
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly disposed: boolean;
+}
+
+/**
+ * The abstract tensor interface: all that an adapter must implement for a correct optimizer.
+ *
+ * Ownership, in one sentence: every method returns a new tensor that the caller disposes, and leaves
+ * its arguments as they are. Shapes are arrays of extents; `[]` is a scalar. The arithmetic of
+ * {@link Algebra} works element by element; one operand may be a scalar, which then meets every
+ * element of the other.
+ */
+export interface Backend<T> extends Algebra<T> {
+  /** Precision of every tensor that this backend makes. */
+  readonly dtype: Dtype;
+  /** A tensor of `shape` with `values` (row-major), rounded to {@link dtype}. Does not keep `values`. */
+  upload(values: FloatArray, shape: readonly number[]): T;
+  /** The values, row-major, as they are at the time of the call; the caller may write to them. */
+  download(tensor: T): Promise<FloatArray>;
+  /** The same at once, where the device can be read synchronously. Left out elsewhere. */
+  downloadSync?(tensor: T): FloatArray;
+  copy(tensor: T): T;
+  dispose(tensor: T): void;
+  inspect(tensor: T): TensorInfo;
+  /** A scalar tensor. */
+  constant(value: number): T;
+  /** The smaller of two scalars. */
+  minimum(a: T, b: T): T;
+  /** Σ a², a scalar. */
+  sumOfSquares(a: T): T;
+  /** A scalar: 1 when no element is NaN or ±Infinity, else 0. */
+  allFinite(a: T): T;
+  /** A copy of `a` where the scalar `condition` is not 0, else a copy of `b`. */
+  select(condition: T, a: T, b: T): T;
+  /**
+   * Takes one step over all entries, in place of the composed one, for speed. Writes or replaces the
+   * tensors of each entry's `state` and of `metrics`; it disposes what it replaces, except the
+   * parameter.
+   */
+  step?(request: StepRequest<T>): void;
+}
+
+/**
+ * State of one parameter, as a step sees it. Assigning `parameter` hands the tensor over; whoever owns
+ * the parameter disposes the old one.
+ */
+export interface ParameterState<T> extends ElementState<T> {
+  /**
+   * A scalar: 1 once `g` holds a gradient, 0 before the first and after a restart. It lives beside
+   * the tensors, since a step may be skipped without the host's knowledge. Present where `g` is.
+   */
+  seen?: T;
+}
+
+export interface StepEntry<T> {
+  readonly name: string;
+  readonly form: RuleForm;
+  readonly coefficients: Coefficients;
+  readonly state: ParameterState<T>;
+  /** Raw gradient at y. Must not be written to. */
+  readonly gradient: T;
+}
+
+export interface StepRequest<T> {
+  /** The parameters that have a gradient in this step. Others keep everything. */
+  readonly entries: readonly StepEntry<T>[];
+  /** Clip the gradients of all entries together to this 2-norm; 0 = do not clip. */
+  readonly maxGradNorm: number;
+  /** Guards the division by the norm: s = min(1, maxGradNorm / (norm + epsilon)). */
+  readonly epsilon: number;
+  /** Leave every state as it is when a gradient holds NaN or ±Infinity. */
+  readonly skipNonFinite: boolean;
+  readonly metrics: StepMetrics<T>;
+}
+
+/** Scalars that a step updates and nobody waits for. */
+export interface StepMetrics<T> {
+  /** 2-norm of all gradients before clipping. Left as it is when not clipping. */
+  gradientNorm: T;
+  /** The factor s on every gradient. Left as it is when not clipping. */
+  clipFactor: T;
+  /** How many steps were skipped so far. Left as it is unless `skipNonFinite`. */
+  skippedSteps: T;
+}

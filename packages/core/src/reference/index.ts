@@ -1,0 +1,2 @@
+export { numbers } from '../interpreters/numbers.js';
+export { ReferenceBackend, type ReferenceTensor } from './backend.js';
