@@ -1,4 +1,10 @@
-import { type Backend, type FloatArray, ScheduleFreeAdan } from '@schedule-free-adan/core';
+import {
+  type Backend,
+  type FloatArray,
+  type ScheduleFreeAdan,
+  scheduleFreeAdan,
+} from '@schedule-free-adan/core';
+import { composedStep } from '@schedule-free-adan/core/rule';
 import type { Subject, SubjectSpec, Target, Values } from './target.js';
 
 export interface BackendTargetOptions<T> extends Pick<Target, 'unsupported' | 'knownFailures'> {
@@ -46,7 +52,7 @@ export function backendSubject<T>(
   );
   let optimizer: ScheduleFreeAdan<T>;
   try {
-    optimizer = new ScheduleFreeAdan(backend, initial, {
+    optimizer = scheduleFreeAdan(backend, initial, {
       ...spec.options,
       ...(placement && { placement }),
     });
@@ -124,7 +130,6 @@ function counted<T>(raw: Backend<T>, fused: boolean) {
     tensors = tensors.filter((tensor) => !raw.inspect(tensor).disposed);
     return tensors.length;
   };
-  const step = raw.step?.bind(raw);
   const downloadSync = raw.downloadSync?.bind(raw);
   const backend: Backend<T> = {
     ...noted,
@@ -136,7 +141,7 @@ function counted<T>(raw: Backend<T>, fused: boolean) {
       if (tensors.length > 4096) live();
     },
     inspect: (tensor) => raw.inspect(tensor),
-    ...(fused && step && { step }),
+    step: (request) => (fused ? raw.step(request) : composedStep(backend, request)),
   };
   return { backend, live };
 }
