@@ -140,7 +140,7 @@ export function resolveHyperparameters(
     if (value === undefined) continue;
     checkHyperparameter(name, value, where);
     if (base && /maxGradNorm|nonFinite|scheduleFree/.test(name)) {
-      refuse(name, where, value, 'it beside the groups, for all of them');
+      refuse(name, where, value, 'it beside the groups');
     }
     Object.assign(resolved, { [name]: structuredClone(value) });
   }
