@@ -474,16 +474,14 @@ export function scheduleFreeAdan<T>(
       alive();
       const clipping = groups[0]!.hyperparameters.maxGradNorm > 0;
       const read = async (key: keyof Metrics) => (await backend.download(reports[key]))[0]!;
-      const gradientNorm = clipping ? read('gradientNorm') : null;
-      const clipFactor = clipping ? read('clipFactor') : null;
-      const skippedSteps = read('skippedSteps');
-      await watched;
+      const [gradientNorm, clipFactor, skippedSteps] = await Promise.all([
+        clipping ? read('gradientNorm') : null,
+        clipping ? read('clipFactor') : null,
+        read('skippedSteps'),
+        watched,
+      ]);
       raise();
-      return {
-        gradientNorm: await gradientNorm,
-        clipFactor: await clipFactor,
-        skippedSteps: await skippedSteps,
-      };
+      return { gradientNorm, clipFactor, skippedSteps };
     },
 
     async save() {
@@ -504,11 +502,17 @@ export function scheduleFreeAdan<T>(
         });
         return [name, Object.fromEntries(await Promise.all(tensors)) as StoredParameter] as const;
       });
-      const skipped = backend.download(reports.skippedSteps);
-      await watched;
+      const [tensors, [skippedSteps]] = await Promise.all([
+        Promise.all(reads),
+        backend.download(reports.skippedSteps),
+        watched,
+      ]);
       raise();
-      const tensors = new Map(await Promise.all(reads));
-      return encodeCheckpoint({ groups: stored, skippedSteps: (await skipped)[0]!, tensors });
+      return encodeCheckpoint({
+        groups: stored,
+        skippedSteps: skippedSteps!,
+        tensors: new Map(tensors),
+      });
     },
 
     load(checkpoint) {
