@@ -1,0 +1,375 @@
+import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
+import { deviceLost } from './errors.js';
+import { elementwiseKernel, packKernel, reductionKernel } from './kernels.js';
+import { Plan } from './plan.js';
+import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
+
+export interface WebGpuBackendOptions {
+  /** Invocations per workgroup. Default 64; the same bits for every size. */
+  readonly workgroupSize?: number;
+  /** `'float16'` keeps m, v and the previous gradient as pairs of float16. Default `'float32'`. */
+  readonly state?: 'float32' | 'float16';
+  /** How many invocations share the norm of the gradients, about. Default 4096. */
+  readonly normThreads?: number;
+}
+
+interface Read {
+  readonly tensor: GpuTensor;
+  readonly resolve: (values: Float32Array) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export type Binding = GpuTensor | GPUBufferBinding;
+
+const STORAGE = 0x80;
+const COPY_SRC = 0x4;
+const COPY_DST = 0x8;
+const MAP_READ = 0x1;
+/** GPUBufferUsage of the library's tensors. */
+export const TENSOR_USAGE = STORAGE | COPY_SRC | COPY_DST;
+
+/**
+ * Tensors of float32 on a device that somebody else owns. Work is recorded and submitted by itself at
+ * the end of the running task at the latest, or goes into an encoder of the user's: {@link within}.
+ */
+export class WebGpuBackend implements Backend<GpuTensor> {
+  readonly dtype = 'float32';
+  readonly half: boolean;
+  readonly workgroupSize: number;
+  readonly normThreads: number;
+  /** Bytes of GPU buffers that this backend holds. */
+  bytes = 0;
+  lost: string | undefined;
+  lastPlan: Plan | undefined;
+  readonly #pipelines = new Map<string, GPUComputePipeline>();
+  readonly #plans = new WeakMap<object, Plan>();
+  #own: GPUCommandEncoder | undefined;
+  #borrowed: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #garbage: GPUBuffer[] = [];
+  #scheduled = false;
+  #reads: Read[] = [];
+
+  constructor(
+    readonly device: GPUDevice,
+    options: WebGpuBackendOptions = {},
+  ) {
+    this.workgroupSize = options.workgroupSize ?? 64;
+    this.normThreads = options.normThreads ?? 4096;
+    this.half = options.state === 'float16';
+    device.lost.then(({ reason, message }) => {
+      this.lost = message || reason;
+    });
+  }
+
+  /** The fused step: two passes over the gradients where that is asked for, and one dispatch over the state. */
+  step(request: StepRequest<GpuTensor>): void {
+    this.alive();
+    const plan = this.#plans.get(request.metrics) ?? new Plan(this);
+    this.#plans.set(request.metrics, plan);
+    plan.step(request);
+    this.lastPlan = plan;
+  }
+
+  /** @throws WebGpuError `device-lost` */
+  alive(): void {
+    if (this.lost !== undefined) throw deviceLost(this.lost);
+  }
+
+  // Memory
+
+  /** `bytes` of GPU memory, zeros. */
+  allocate(bytes: number, usage = TENSOR_USAGE, onRelease?: () => void): Storage {
+    return this.#allocate({ size: bytes, usage }, onRelease);
+  }
+
+  #allocate(descriptor: GPUBufferDescriptor, onRelease?: () => void): Storage {
+    const buffer = this.device.createBuffer(descriptor);
+    this.bytes += descriptor.size;
+    return new Storage(buffer, () => {
+      this.bytes -= descriptor.size;
+      // Commands in a foreign encoder may still need it: the garbage collector frees it then.
+      if (!this.#borrowed) this.#garbage.push(buffer);
+      this.#flushSoon();
+      onRelease?.();
+    });
+  }
+
+  #empty(shape: readonly number[], half = false): GpuTensor {
+    const bytes = padded(lengthOf(shape));
+    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, { half });
+  }
+
+  upload(values: FloatArray, shape: readonly number[]): GpuTensor {
+    const size = padded(values.length);
+    const storage = this.#allocate({ size, usage: TENSOR_USAGE, mappedAtCreation: true });
+    new Float32Array(storage.buffer.getMappedRange()).set(values);
+    storage.buffer.unmap();
+    return new GpuTensor(storage, 0, [...shape]);
+  }
+
+  /** @throws WebGpuError `device-lost` */
+  async download(tensor: GpuTensor): Promise<Float32Array> {
+    this.alive();
+    return new Promise((resolve, reject) => {
+      this.#reads.push({ tensor, resolve, reject });
+      this.#flushSoon();
+    });
+  }
+
+  copy(tensor: GpuTensor): GpuTensor {
+    const { half = false } = tensor.options;
+    const result = this.#empty(tensor.shape, half);
+    this.transfer(tensor, result.storage, 0);
+    return result;
+  }
+
+  /** Copies the elements of a tensor of the same format into a buffer. */
+  transfer(tensor: GpuTensor, target: Storage, offset: number): void {
+    const bytes = Math.ceil(tensor.size / 4) * 4;
+    if (bytes === 0) return;
+    this.commands().copyBufferToBuffer(tensor.buffer, tensor.offset, target.buffer, offset, bytes);
+  }
+
+  dispose(tensor: GpuTensor): void {
+    if (this.#reads.length > 0) this.flush();
+    tensor.dispose();
+  }
+
+  inspect(tensor: GpuTensor): TensorInfo {
+    const disposed = tensor.disposed || tensor.storage.released;
+    return { shape: tensor.shape, dtype: this.dtype, disposed };
+  }
+
+  // Commands
+
+  /** The encoder that commands go to, outside of a compute pass. */
+  commands(): GPUCommandEncoder {
+    this.#pass?.end();
+    this.#pass = undefined;
+    if (this.#borrowed) return this.#borrowed;
+    if (!this.#own) {
+      this.#own = this.device.createCommandEncoder();
+      this.#flushSoon();
+    }
+    return this.#own;
+  }
+
+  /** A compute pass of the encoder that commands go to. */
+  pass(): GPUComputePassEncoder {
+    if (!this.#pass) this.#pass = this.commands().beginComputePass();
+    return this.#pass;
+  }
+
+  /** Runs `fn` with all commands going into `encoder`, to be submitted by its owner. */
+  within<R>(encoder: GPUCommandEncoder, fn: () => R): R {
+    this.flush();
+    this.#borrowed = encoder;
+    try {
+      return fn();
+    } finally {
+      this.#pass?.end();
+      this.#pass = undefined;
+      this.#borrowed = undefined;
+    }
+  }
+
+  /** Runs `fn` with all commands submitted at once, also where they would go into an encoder. */
+  apart(fn: () => void): void {
+    const borrowed = this.#borrowed;
+    this.#pass?.end();
+    this.#pass = undefined;
+    this.#borrowed = undefined;
+    fn();
+    this.flush();
+    this.#borrowed = borrowed;
+  }
+
+  /** Writes to a buffer, in order with the commands. */
+  write(target: GPUBuffer, offset: number, data: Uint32Array<ArrayBuffer>): void {
+    if (!this.#borrowed) {
+      this.flush();
+      this.device.queue.writeBuffer(target, offset, data);
+      return;
+    }
+    // The queue would write before the owner submits; and when that is, nobody here knows.
+    const size = data.byteLength;
+    const staging = this.device.createBuffer({ size, usage: COPY_SRC, mappedAtCreation: true });
+    new Uint32Array(staging.getMappedRange()).set(data);
+    staging.unmap();
+    this.commands().copyBufferToBuffer(staging, 0, target, offset, size);
+  }
+
+  #flushSoon(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+
+  /** Submits what was recorded. */
+  flush(): void {
+    const reads = this.#reads;
+    this.#reads = [];
+    if (reads.length > 0) this.#read(reads);
+    if (this.#own) {
+      this.#pass?.end();
+      this.#pass = undefined;
+      this.device.queue.submit([this.#own.finish()]);
+      this.#own = undefined;
+    }
+    for (const buffer of this.#garbage) buffer.destroy();
+    this.#garbage = [];
+  }
+
+  /** Copies all that is asked for into one buffer, which is then read. */
+  #read(reads: readonly Read[]): void {
+    const sizes = reads.map(({ tensor }) => Math.ceil(tensor.size / 4) * 4);
+    const size = Math.max(
+      4,
+      sizes.reduce((a, b) => a + b, 0),
+    );
+    const staging = this.allocate(size, MAP_READ | COPY_DST);
+    let at = 0;
+    const offsets = reads.map(({ tensor }, k) => {
+      const offset = at;
+      this.transfer(tensor, staging, offset);
+      at += sizes[k]!;
+      return offset;
+    });
+    this.flush();
+    staging.buffer.mapAsync(1).then(
+      () => {
+        const mapped = staging.buffer.getMappedRange();
+        reads.forEach(({ tensor, resolve }, k) => {
+          const raw = mapped.slice(offsets[k]!, offsets[k]! + sizes[k]!);
+          resolve(tensor.options.half ? widen(raw, tensor.length) : new Float32Array(raw));
+        });
+        staging.buffer.unmap();
+        staging.drop();
+      },
+      (error: unknown) => {
+        staging.drop();
+        const why =
+          this.lost ?? `reading failed: ${error instanceof Error ? error.message : error}`;
+        for (const { reject } of reads) reject(deviceLost(why));
+      },
+    );
+  }
+
+  /** A compute pipeline; the same text gives the same one. */
+  pipeline(code: string): GPUComputePipeline {
+    let pipeline = this.#pipelines.get(code);
+    if (!pipeline) {
+      const constants = code.includes('override workgroupSize')
+        ? { workgroupSize: this.workgroupSize }
+        : {};
+      const module = this.device.createShaderModule({ code });
+      pipeline = this.device.createComputePipeline({
+        layout: 'auto',
+        compute: { module, entryPoint: 'main', constants },
+      });
+      this.#pipelines.set(code, pipeline);
+    }
+    return pipeline;
+  }
+
+  bind(pipeline: GPUComputePipeline, resources: readonly Binding[]): GPUBindGroup {
+    const entries = resources.map((resource, binding) => ({
+      binding,
+      resource:
+        resource instanceof GpuTensor
+          ? { buffer: resource.buffer, offset: resource.offset, size: resource.size }
+          : resource,
+    }));
+    return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+  }
+
+  /** Dispatches `count` invocations, in two dimensions where one does not suffice. */
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
+    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    const workgroups = Math.ceil(count / this.workgroupSize);
+    const rows = Math.ceil(workgroups / most);
+    const pass = this.pass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows);
+  }
+
+  /** The same values as pairs of float16, in a buffer at `offset`. */
+  pack(tensor: GpuTensor, target: Storage, offset: number): void {
+    if (tensor.length === 0) return;
+    const pipeline = this.pipeline(packKernel);
+    const size = padded(tensor.length);
+    const narrow = { buffer: target.buffer, offset, size: size / 2 };
+    const group = this.bind(pipeline, [{ buffer: tensor.buffer, offset: 0, size }, narrow]);
+    this.dispatch(pipeline, group, size / 8);
+  }
+
+  // Primitives
+
+  constant(value: number): GpuTensor {
+    return this.upload(Float32Array.of(value), []);
+  }
+  add(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a + b', a, b);
+  }
+  sub(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a - b', a, b);
+  }
+  mul(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a * b', a, b);
+  }
+  div(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a / b', a, b);
+  }
+  minimum(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('min(a, b)', a, b);
+  }
+  sqrt(a: GpuTensor): GpuTensor {
+    return this.#elementwise('sqrt(a)', a);
+  }
+  select(condition: GpuTensor, a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('select(b, a, c != 0)', a, b, condition);
+  }
+  sumOfSquares(a: GpuTensor): GpuTensor {
+    return this.#reduce(a, 'a * a', 'a + b', '0.0');
+  }
+  allFinite(a: GpuTensor): GpuTensor {
+    const finite = 'select(1.0, 0.0, (bitcast<u32>(a) & 0x7f800000) == 0x7f800000)';
+    return this.#reduce(a, finite, 'min(a, b)', '1.0');
+  }
+
+  #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
+    const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
+    const result = this.#empty(shaped.shape);
+    if (result.length === 0) return result;
+    const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
+    this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
+    return result;
+  }
+
+  #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {
+    if (a.length === 0) return this.constant(Number(initial));
+    const result = this.#empty([]);
+    const pipeline = this.pipeline(reductionKernel(map, combine, initial));
+    this.dispatch(pipeline, this.bind(pipeline, [a, result]), 1);
+    return result;
+  }
+}
+
+/** Pairs of float16 as float32. */
+function widen(raw: ArrayBuffer, length: number): Float32Array {
+  const bits = new Uint16Array(raw);
+  return Float32Array.from({ length }, (_, i) => {
+    const h = bits[i]!;
+    const sign = h >> 15 ? -1 : 1;
+    const exponent = (h >> 10) & 31;
+    const fraction = h & 1023;
+    if (exponent === 0) return sign * fraction * 2 ** -24;
+    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  });
+}

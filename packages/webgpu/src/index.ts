@@ -1,0 +1,1 @@
+export { WebGpuBackend } from './backend.js';

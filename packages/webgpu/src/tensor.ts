@@ -1,0 +1,63 @@
+/** A buffer, and how many tensors live in it: the last one that goes takes it along. */
+export class Storage {
+  #tensors = 0;
+  released = false;
+  constructor(
+    readonly buffer: GPUBuffer,
+    /** Left out for a buffer that is somebody else's. */
+    readonly release?: () => void,
+  ) {}
+  hold(): void {
+    this.#tensors++;
+  }
+  drop(): void {
+    if (--this.#tensors > 0 || this.released || !this.release) return;
+    this.released = true;
+    this.release();
+  }
+}
+
+export const lengthOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+/** Kernels move four numbers at a time: buffers of the library's own have room for that. */
+export const padded = (length: number): number => Math.max(16, Math.ceil(length / 4) * 16);
+
+/** A float32 tensor in a range of a GPU buffer. */
+export class GpuTensor {
+  readonly length: number;
+  disposed = false;
+  constructor(
+    readonly storage: Storage,
+    /** In bytes. */
+    readonly offset: number,
+    readonly shape: readonly number[],
+    readonly options: {
+      /** Kept as pairs of float16. */
+      readonly half?: boolean;
+      /** The arena that it is a part of. */
+      readonly chunk?: Chunk;
+    } = {},
+  ) {
+    this.length = lengthOf(shape);
+    storage.hold();
+  }
+  /** What WebGPU calls a buffer binding: may be given to `createBindGroup` as it is. */
+  get buffer(): GPUBuffer {
+    return this.storage.buffer;
+  }
+  /** In bytes, without padding. */
+  get size(): number {
+    return this.length * (this.options.half ? 2 : 4);
+  }
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.storage.drop();
+  }
+}
+
+/** Parameters in one buffer and their gradients in another, at the same offsets. */
+export interface Chunk {
+  readonly parameters: Storage;
+  readonly gradients: Storage;
+  readonly bytes: number;
+}
