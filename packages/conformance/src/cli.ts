@@ -1,0 +1,137 @@
+#!/usr/bin/env node
+import { readFileSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { tiers } from './check.js';
+import type { GoldenFile } from './golden/format.js';
+import { asGoldenFile } from './golden/index.js';
+import { referenceTarget } from './reference-target.js';
+import { type Result, type RunOptions, report, Session } from './run.js';
+import type { Target } from './target.js';
+
+const usage = `usage: schedule-free-adan-conformance --subject NAME [options]
+
+  --subject NAME   what to check; the built-in one is 'reference'
+  --targets FILE   a module whose exports are targets, or functions that make one
+  --golden FILE    trajectories in place of the built-in ones
+  --only TEXT      only checks whose id contains TEXT
+  --seed N         of the random samples
+  --runs N         random runs for each law
+  --json FILE      write the results there
+  --list           print the subjects`;
+
+class UsageError extends Error {}
+
+function parse(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      options: {
+        subject: { type: 'string' },
+        targets: { type: 'string' },
+        golden: { type: 'string' },
+        only: { type: 'string' },
+        seed: { type: 'string' },
+        runs: { type: 'string' },
+        json: { type: 'string' },
+        list: { type: 'boolean' },
+        help: { type: 'boolean' },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+function wholeNumber(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d+$/.test(text)) throw new UsageError(`--${name} is '${text}'; give a whole number ≥ 0`);
+  return Number(text);
+}
+
+type Exported = Target | (() => Target | Promise<Target>);
+
+/** Targets by name. A function is only called for the target that is asked for. */
+async function loadTargets(file: string | undefined): Promise<Map<string, Exported>> {
+  const targets = new Map<string, Exported>([[referenceTarget.name, referenceTarget]]);
+  if (file === undefined) return targets;
+  const module: Record<string, unknown> = await import(pathToFileURL(resolve(file)).href);
+  const named = (module.default ?? module) as Record<string, Exported>;
+  for (const [key, value] of Object.entries(named)) {
+    targets.set(typeof value === 'function' ? key : value.name, value);
+  }
+  return targets;
+}
+
+function readGolden(file: string): GoldenFile {
+  try {
+    return asGoldenFile(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    throw new UsageError(`--golden ${file}: ${(error as Error).message}`);
+  }
+}
+
+const mark = { passed: '✓', failed: '✗', skipped: '–' };
+
+function print({ id, status, worstUlp, message }: Result): void {
+  const ulps = worstUlp === null ? '' : `${worstUlp.toPrecision(3)} ulp`;
+  console.log(
+    `  ${mark[status]} ${id.padEnd(58)} ${ulps.padStart(10)}${message && `\n      ${message}`}`,
+  );
+}
+
+async function main(argv: string[]): Promise<number> {
+  const values = parse(argv);
+  if (values.help) {
+    console.log(usage);
+    return 0;
+  }
+  const targets = await loadTargets(values.targets);
+  if (values.list) {
+    console.log([...targets.keys()].join('\n'));
+    return 0;
+  }
+  if (values.subject === undefined) throw new UsageError(`--subject is missing\n\n${usage}`);
+  const exported = targets.get(values.subject);
+  if (exported === undefined) {
+    throw new UsageError(
+      `--subject is '${values.subject}'; there is ${[...targets.keys()].join(', ')}`,
+    );
+  }
+  const seed = wholeNumber('seed', values.seed);
+  const runs = wholeNumber('runs', values.runs);
+  const options: RunOptions = {
+    ...(values.golden !== undefined && { golden: readGolden(values.golden) }),
+    ...(seed !== undefined && { seed }),
+    ...(runs !== undefined && { runs }),
+  };
+  const target = typeof exported === 'function' ? await exported() : exported;
+  const session = new Session(target, options);
+  const checks = session.checks.filter(({ id }) => id.includes(values.only ?? ''));
+  if (checks.length === 0) throw new UsageError(`--only '${values.only}' leaves no check`);
+  console.log(`${target.name} (${target.dtype}), seed ${session.seed}`);
+  const results: Result[] = [];
+  let tier = 0;
+  for (const check of checks) {
+    if (check.tier !== tier) {
+      tier = check.tier;
+      console.log(`\n${tier}. ${tiers[check.tier]}`);
+    }
+    const result = await session.run(check);
+    results.push(result);
+    print(result);
+  }
+  const full = report(target.name, results);
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(full, null, 2)}\n`);
+  const { passed, failed, skipped } = full.summary;
+  console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  return failed > 0 ? 1 : 0;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(error instanceof UsageError ? error.message : error);
+  process.exitCode = 2;
+}

@@ -1,0 +1,64 @@
+import { decodeCheckpoint, type FloatArray, type StoredKey } from '@schedule-free-adan/core';
+import { type Context, ensure } from './check.js';
+import type { Subject } from './target.js';
+import { budget, largest, sameBits } from './ulps.js';
+
+/** Everything a subject holds, by parameter name. x and y as evaluated, the rest as saved. */
+export type Snapshot = ReadonlyMap<string, { readonly [K in StoredKey]?: FloatArray }>;
+
+export async function snapshot(subject: Subject): Promise<Snapshot> {
+  const [x, y] = [await subject.evalParameters(), await subject.trainParameters()];
+  const { tensors } = decodeCheckpoint(await subject.save());
+  return new Map(
+    [...tensors].map(([name, stored]) => {
+      const rest = Object.entries(stored).map(([key, tensor]) => [key, tensor.data]);
+      return [name, { ...Object.fromEntries(rest), x: x[name], y: y[name] }];
+    }),
+  );
+}
+
+/** The largest magnitude that a tensor has had, which its rounding errors are measured against. */
+export class Scales {
+  readonly #seen = new Map<string, number>();
+  update(tensor: string, values: ArrayLike<number>): number {
+    const scale = Math.max(this.#seen.get(tensor) ?? 0, largest(values));
+    this.#seen.set(tensor, scale);
+    return scale;
+  }
+}
+
+/** Compares two snapshots in ulps at scale; `expected` is the oracle's. */
+export function compareSnapshots(
+  context: Context,
+  actual: Snapshot,
+  expected: Snapshot,
+  { step, scales, factor = 1 }: { step: number; scales: Scales; factor?: number },
+): void {
+  for (const [name, tensors] of expected) {
+    const found = actual.get(name);
+    ensure(found !== undefined, `'${name}' is missing from the state`);
+    for (const [key, values] of Object.entries(tensors) as [StoredKey, FloatArray][]) {
+      // x, y and z share their scale: each is a mixture of the others.
+      const scale = scales.update('xyz'.includes(key) ? name : `${name}.${key}`, values);
+      const what = `${name}.${key} after step ${step}`;
+      context.compare(what, found[key], values, { ulps: factor * budget(step), scale });
+    }
+  }
+}
+
+/** Fails unless two checkpoints are the same to the byte. */
+export function ensureSameState(before: Uint8Array, after: Uint8Array, when: string): void {
+  if (before.length === after.length && before.every((byte, i) => byte === after[i])) return;
+  const [a, b] = [decodeCheckpoint(before), decodeCheckpoint(after)];
+  for (const [name, stored] of a.tensors) {
+    for (const [key, tensor] of Object.entries(stored)) {
+      const other = b.tensors.get(name)?.[key as StoredKey];
+      ensure(
+        other !== undefined && sameBits(tensor.data, other.data),
+        `${name}.${key} changed ${when}`,
+      );
+    }
+  }
+  const scalars = (state: typeof a) => JSON.stringify([state.groups, state.skippedSteps]);
+  ensure(false, `the scalar state changed ${when}: ${scalars(a)} became ${scalars(b)}`);
+}
