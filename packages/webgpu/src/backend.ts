@@ -97,7 +97,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
 
   #empty(shape: readonly number[], half = false): GpuTensor {
     const bytes = padded(lengthOf(shape));
-    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, { half });
+    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, half);
   }
 
   upload(values: FloatArray, shape: readonly number[]): GpuTensor {
@@ -118,8 +118,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   }
 
   copy(tensor: GpuTensor): GpuTensor {
-    const { half = false } = tensor.options;
-    const result = this.#empty(tensor.shape, half);
+    const result = this.#empty(tensor.shape, tensor.half);
     this.transfer(tensor, result.storage, 0);
     return result;
   }
@@ -233,19 +232,20 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     );
     const staging = this.allocate(size, MAP_READ | COPY_DST);
     let at = 0;
-    const offsets = reads.map(({ tensor }, k) => {
-      const offset = at;
-      this.transfer(tensor, staging, offset);
-      at += sizes[k]!;
-      return offset;
+    const parts = reads.map(({ tensor }, k) => {
+      const [from, to] = [at, at + sizes[k]!];
+      this.transfer(tensor, staging, from);
+      at = to;
+      return { from, to, half: tensor.half };
     });
     this.flush();
     staging.buffer.mapAsync(1).then(
       () => {
         const mapped = staging.buffer.getMappedRange();
         reads.forEach(({ tensor, resolve }, k) => {
-          const raw = mapped.slice(offsets[k]!, offsets[k]! + sizes[k]!);
-          resolve(tensor.options.half ? widen(raw, tensor.length) : new Float32Array(raw));
+          const { from, to, half } = parts[k]!;
+          const raw = mapped.slice(from, to);
+          resolve(half ? widen(raw, tensor.length) : new Float32Array(raw));
         });
         staging.buffer.unmap();
         staging.drop();
@@ -289,6 +289,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
 
   /** Dispatches `count` invocations, in two dimensions where one does not suffice. */
   dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
+    if (count === 0) return;
     const most = this.device.limits.maxComputeWorkgroupsPerDimension;
     const workgroups = Math.ceil(count / this.workgroupSize);
     const rows = Math.ceil(workgroups / most);

@@ -10,6 +10,7 @@ import type {
 import type { WebGpuBackend } from './backend.js';
 import { WebGpuError } from './errors.js';
 import {
+  evaluationKernel,
   HEADER_WORDS,
   halfKeys,
   INACTIVE,
@@ -56,6 +57,7 @@ const COPY_DST = 0x8;
 const RANGE_BYTES = 256;
 /** Dispatches that a segment may need: one for each form of the rule in it. */
 const FORMS = 16;
+const PLANES = ['z', 'm', 'v', 'n', 'g'] as const;
 const METRICS = ['gradientNorm', 'clipFactor', 'skippedSteps'] as const;
 
 /**
@@ -67,6 +69,7 @@ export class Plan {
   readonly #backend: WebGpuBackend;
   #slots = new Map<string, Slot>();
   #segments: Segment[] = [];
+  #metrics: StepMetrics<GpuTensor> | undefined;
   #control: Storage | undefined;
   #request: Storage | undefined;
   #ranges: Storage | undefined;
@@ -143,27 +146,37 @@ export class Plan {
     if (!this.#control || !entries.every(known)) {
       this.#backend.apart(() => this.#layOut(entries, metrics));
     }
-    const moved = METRICS.some((key) => metrics[key].storage !== this.#control);
-    const stale = entries.filter(({ name, form }) => !this.#inPlace(this.#slots.get(name)!, form));
-    if (!moved && stale.length === 0) return;
+    this.#metrics = metrics;
+    this.settle();
+  }
+
+  /** Moves scalars and state that others made to where the kernels expect them. */
+  settle(): void {
+    const control = this.#control;
+    const metrics = this.#metrics;
+    if (!control || control.released || !metrics) return;
+    const scalars = METRICS.some((key) => metrics[key].storage !== control);
+    const slots = [...this.#slots.values()].filter((slot) => !this.#inPlace(slot));
+    if (!scalars && slots.length === 0) return;
     this.#settled = 0;
     this.#backend.apart(() => {
-      METRICS.forEach((key, k) => {
-        metrics[key] = this.#moveWord(metrics[key], k);
-      });
-      for (const { name, form } of stale) this.#moveState(this.#slots.get(name)!, form);
+      this.#moveMetrics(metrics);
+      for (const slot of slots) this.#moveState(slot);
     });
   }
 
   #fits({ segment, state }: Slot): boolean {
-    const { chunk } = state.parameter.options;
+    const { chunk } = state.parameter;
     return chunk ? segment.parameters === chunk.parameters : segment.single;
   }
 
-  #inPlace({ segment, state }: Slot, form: RuleForm): boolean {
-    const there = (key: StateKey) =>
-      key === 'parameter' || state[key]!.storage === segment.planes.get(key);
-    return stepBindings(form).every(there) && (!state.seen || state.seen.storage === this.#control);
+  #inPlace({ segment, state }: Slot): boolean {
+    if (state.n.disposed) return true;
+    const { seen } = state;
+    return (
+      PLANES.every((key) => !state[key] || state[key].storage === segment.planes.get(key)) &&
+      (!seen || seen.storage === this.#control)
+    );
   }
 
   /** Numbers all parameters anew, and makes the buffers that depend on their number. */
@@ -178,7 +191,7 @@ export class Plan {
     this.#slots = new Map();
     for (const [name, state] of states) {
       const { parameter } = state;
-      const { chunk } = parameter.options;
+      const { chunk } = parameter;
       const before = old.get(name);
       const segment =
         segments.get(chunk ?? name) ??
@@ -203,11 +216,14 @@ export class Plan {
       this.#slots.set(name, slot);
     }
     this.#segments = [...segments.values()];
+    for (const { slots } of this.#segments) {
+      slots.sort((a, b) => a.state.parameter.offset - b.state.parameter.offset);
+    }
 
     const tensors = this.#slots.size;
     const items = backend.normThreads + tensors;
     const blocks = this.#segments.reduce((sum, s) => sum + blocksOf(s), 0);
-    this.#tables = new Uint32Array(ROW_WORDS * tensors + items + blocks);
+    this.#tables = new Uint32Array(ROW_WORDS * (tensors + 1) + items + blocks);
     const mostDispatches = this.#segments.length * FORMS;
     const own = {
       ranges: backend.allocate(RANGE_BYTES * mostDispatches, UNIFORM | COPY_DST),
@@ -218,52 +234,53 @@ export class Plan {
       for (const storage of Object.values(own)) storage.drop();
       this.#request?.drop();
       this.#request = undefined;
+      for (const { buffer } of this.#shares.values()) buffer.destroy();
+      this.#shares.clear();
     });
     this.#ranges = own.ranges;
     this.#partials = own.partials;
     this.#signature = '';
     this.#bound = new WeakMap();
     // What the old control buffer says of parameters without a gradient in this step comes along.
-    METRICS.forEach((key, k) => {
-      metrics[key] = this.#moveWord(metrics[key], k);
-    });
+    this.#moveMetrics(metrics);
     for (const slot of this.#slots.values()) this.#moveSeen(slot);
   }
 
   /** A scalar's new home is a word of the control buffer. */
-  #moveWord(scalar: GpuTensor, word: number): GpuTensor {
-    if (scalar.storage === this.#control) return scalar;
-    const moved = new GpuTensor(this.#control!, 4 * word, []);
+  #moveWord(scalar: GpuTensor, word: number): void {
+    if (scalar.storage === this.#control) return;
     this.#backend.transfer(scalar, this.#control!, 4 * word);
-    this.#backend.dispose(scalar);
-    return moved;
+    scalar.moveTo(this.#control!, 4 * word, false);
+  }
+
+  #moveMetrics(metrics: StepMetrics<GpuTensor>): void {
+    METRICS.forEach((key, word) => {
+      this.#moveWord(metrics[key], word);
+    });
   }
 
   #moveSeen({ index, state }: Slot): void {
-    if (state.seen) state.seen = this.#moveWord(state.seen, HEADER_WORDS + index);
+    if (state.seen) this.#moveWord(state.seen, HEADER_WORDS + index);
   }
 
-  #moveState(slot: Slot, form: RuleForm): void {
+  #moveState(slot: Slot): void {
     const backend = this.#backend;
     const { segment, state } = slot;
-    for (const key of stepBindings(form)) {
-      if (key === 'parameter') continue;
+    for (const key of PLANES) {
+      const tensor = state[key];
+      let plane = segment.planes.get(key);
+      if (!tensor || tensor.storage === plane) continue;
       const half = backend.half && halfKeys.includes(key);
       const scale = half ? 2 : 1;
-      let plane = segment.planes.get(key);
-      const tensor = state[key]!;
-      if (tensor.storage === plane) continue;
       if (!plane || plane.released) {
         plane = backend.allocate(segment.bytes / scale);
         segment.planes.set(key, plane);
         this.#bound = new WeakMap();
       }
       const offset = segment.single ? 0 : state.parameter.offset / scale;
-      const moved = new GpuTensor(plane, offset, tensor.shape, { half });
-      if (half && !tensor.options.half) backend.pack(tensor, plane, offset);
+      if (half && !tensor.half) backend.pack(tensor, plane, offset);
       else backend.transfer(tensor, plane, offset);
-      backend.dispose(tensor);
-      state[key] = moved;
+      tensor.moveTo(plane, offset, half);
     }
     this.#moveSeen(slot);
   }
@@ -289,8 +306,12 @@ export class Plan {
       firstPartial.set(slot, this.#partialCount);
       this.#partialCount += shares(slot);
     }
+    // The last row is that of no tensor: of padding, and of parameters that never had a gradient.
+    const items = ROW_WORDS * (tensors + 1);
     let item = 0;
-    let block = ROW_WORDS * tensors + backend.normThreads + tensors;
+    let block = items + backend.normThreads + tensors;
+    tables.fill(tensors, block);
+    tables[ROW_WORDS * tensors] = INACTIVE;
     const data = HEADER_WORDS + 2 * tensors;
     const ranges = new Uint32Array((RANGE_BYTES / 4) * this.#segments.length * FORMS);
     this.#segments.forEach((segment, s) => {
@@ -305,8 +326,7 @@ export class Plan {
         const count = shares(slot);
         const partial = firstPartial.get(slot) ?? 0;
         tables.set([row, length, start, item, partial, count], ROW_WORDS * index);
-        const items = ROW_WORDS * tensors + item;
-        tables.fill(index, items, items + count);
+        tables.fill(index, items + item, items + item + count);
         item += count;
         if (segment.single) continue;
         const from = firstBlock + start / VECTORS_PER_BLOCK;
@@ -320,7 +340,7 @@ export class Plan {
           HEADER_WORDS + tensors,
           data,
           data + firstBlock,
-          data + ROW_WORDS * tensors,
+          data + items,
           form,
           segment.slots[0]!.index,
           vectorsOf(segment),
@@ -390,6 +410,7 @@ export class Plan {
       this.#settled = checking ? 0 : this.#settled + 1;
     }
     this.#segments.forEach((segment, s) => {
+      if (vectorsOf(segment) === 0) return;
       const packed = isPacked(segment);
       [...segment.forms].forEach((index, f) => {
         const form = this.#forms[index]!;
@@ -424,6 +445,63 @@ export class Plan {
       groups.set(id, bound);
     }
     return bound.group;
+  }
+
+  /**
+   * Writes x of all parameters, from z in the planes, to `target` of each. False, with nothing
+   * recorded, when a state is not where steps leave it: before the first one, or after a checkpoint.
+   */
+  evaluate(names: readonly string[], target: (name: string) => Storage): boolean {
+    const slots = names.map((name) => this.#slots.get(name));
+    const ready = (slot: Slot | undefined): slot is Slot =>
+      slot !== undefined &&
+      slot.momentum !== undefined &&
+      !slot.state.n.disposed &&
+      slot.state.z?.storage === slot.segment.planes.get('z');
+    if (!slots.every(ready)) return false;
+    const backend = this.#backend;
+    for (const segment of this.#segments) {
+      const packed = isPacked({ ...segment, gradients: segment.parameters });
+      const pipeline = backend.pipeline(evaluationKernel(packed));
+      const runs: { start: number; vectors: number; momentum: number }[] = [];
+      for (const { state, length, momentum } of segment.slots) {
+        const start = segment.single ? 0 : state.parameter.offset / 16;
+        const end = start + Math.ceil(length / 4);
+        if (runs.at(-1)?.momentum !== momentum) {
+          runs.push({ start, vectors: 0, momentum: momentum! });
+        }
+        const run = runs.at(-1)!;
+        run.vectors = end - run.start;
+      }
+      const z = { buffer: segment.planes.get('z')!.buffer };
+      const x = { buffer: target(segment.slots[0]!.name).buffer };
+      for (const { start, vectors, momentum } of runs) {
+        if (vectors === 0) continue;
+        const share = this.#share(start, vectors, momentum);
+        const place = segment.single ? segment.slots[0]!.state.parameter : segment.parameters;
+        const group = backend.bind(pipeline, [share, whole(place), z, x]);
+        backend.dispatch(pipeline, group, vectors);
+      }
+    }
+    return true;
+  }
+
+  readonly #shares = new Map<string, GPUBufferBinding>();
+  /** Two numbers of vectors and two of the average, in a small buffer that never changes. */
+  #share(start: number, vectors: number, momentum: number): GPUBufferBinding {
+    const key = `${start} ${vectors} ${momentum}`;
+    let share = this.#shares.get(key);
+    if (!share) {
+      const { device } = this.#backend;
+      const buffer = device.createBuffer({ size: 16, usage: UNIFORM, mappedAtCreation: true });
+      const range = buffer.getMappedRange();
+      new Uint32Array(range).set([start, vectors]);
+      new Float32Array(range).set([momentum, 1 - momentum], 2);
+      buffer.unmap();
+      share = { buffer };
+      this.#shares.set(key, share);
+    }
+    return share;
   }
 
   readonly #printed = new Map<string, GPUComputePipeline>();

@@ -25,20 +25,33 @@ export const padded = (length: number): number => Math.max(16, Math.ceil(length 
 export class GpuTensor {
   readonly length: number;
   disposed = false;
+  #storage: Storage;
+  #offset: number;
+  #half: boolean;
   constructor(
-    readonly storage: Storage,
-    /** In bytes. */
-    readonly offset: number,
+    storage: Storage,
+    offset: number,
     readonly shape: readonly number[],
-    readonly options: {
-      /** Kept as pairs of float16. */
-      readonly half?: boolean;
-      /** The arena that it is a part of. */
-      readonly chunk?: Chunk;
-    } = {},
+    half = false,
+    /** The arena that it is a part of. */
+    readonly chunk?: Chunk,
   ) {
     this.length = lengthOf(shape);
+    this.#storage = storage;
+    this.#offset = offset;
+    this.#half = half;
     storage.hold();
+  }
+  get storage(): Storage {
+    return this.#storage;
+  }
+  /** In bytes. */
+  get offset(): number {
+    return this.#offset;
+  }
+  /** Kept as pairs of float16. */
+  get half(): boolean {
+    return this.#half;
   }
   /** What WebGPU calls a buffer binding: may be given to `createBindGroup` as it is. */
   get buffer(): GPUBuffer {
@@ -46,12 +59,20 @@ export class GpuTensor {
   }
   /** In bytes, without padding. */
   get size(): number {
-    return this.length * (this.options.half ? 2 : 4);
+    return this.length * (this.#half ? 2 : 4);
+  }
+  /** Lives elsewhere from now on. Whoever moves it has copied the values. */
+  moveTo(storage: Storage, offset: number, half: boolean): void {
+    storage.hold();
+    this.#storage.drop();
+    this.#storage = storage;
+    this.#offset = offset;
+    this.#half = half;
   }
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    this.storage.drop();
+    this.#storage.drop();
   }
 }
 
