@@ -112,15 +112,17 @@ async function main(argv: string[]): Promise<number> {
   if (checks.length === 0) throw new UsageError(`--only '${values.only}' leaves no check`);
   console.log(`${target.name} (${target.dtype}), seed ${session.seed}`);
   const results: Result[] = [];
-  let tier = 0;
-  for (const check of checks) {
-    if (check.tier !== tier) {
-      tier = check.tier;
-      console.log(`\n${tier}. ${tiers[check.tier]}`);
+  for (const [tier, title] of Object.entries(tiers)) {
+    const ofTier = checks.filter((check) => check.tier === Number(tier));
+    if (ofTier.length > 0) console.log(`\n${tier}. ${title}`);
+    const notRun: Result[] = [];
+    for (const check of ofTier) {
+      const result = await session.run(check);
+      results.push(result);
+      if (result.message.startsWith('not run')) notRun.push(result);
+      else print(result);
     }
-    const result = await session.run(check);
-    results.push(result);
-    print(result);
+    if (notRun.length > 0) console.log(`  – ${notRun.length} checks ${notRun[0]!.message}`);
   }
   const full = report(target.name, results);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(full, null, 2)}\n`);

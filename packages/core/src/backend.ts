@@ -27,7 +27,7 @@ export interface Backend<T> extends Algebra<T> {
   /** The values, row-major, as they are at the time of the call; the caller may write to them. */
   download(tensor: T): Promise<FloatArray>;
   /** The same at once, where the device can be read synchronously. Left out elsewhere. */
-  downloadSync?(tensor: T): FloatArray;
+  readonly downloadSync?: ((tensor: T) => FloatArray) | undefined;
   copy(tensor: T): T;
   dispose(tensor: T): void;
   inspect(tensor: T): TensorInfo;
@@ -46,7 +46,7 @@ export interface Backend<T> extends Algebra<T> {
    * tensors of each entry's `state` and of `metrics`; it disposes what it replaces, except the
    * parameter.
    */
-  step?(request: StepRequest<T>): void;
+  step?: ((request: StepRequest<T>) => void) | undefined;
 }
 
 /**

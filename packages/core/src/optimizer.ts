@@ -289,7 +289,7 @@ export class ScheduleFreeAdan<T> {
       present.push([parameter, gradient]);
     }
 
-    const { maxGradNorm, epsilon, nonFinite, scheduleFree } = this.#groups[0]!.hyperparameters;
+    const { maxGradNorm, epsilon, nonFinite } = this.#groups[0]!.hyperparameters;
     const offender = nonFinite === 'throw' ? this.#findNonFinite(present) : undefined;
     const coefficients = new Map(
       this.#groups.map((group) => {
@@ -300,7 +300,7 @@ export class ScheduleFreeAdan<T> {
     );
     if (offender !== undefined) throw nonFiniteError(offender);
 
-    this.#inMode(this.#placement === 'y' || !scheduleFree ? 'train' : 'eval', () => {
+    this.#inMode(this.#placement === 'y' ? 'train' : 'eval', () => {
       const entries = present.map(([state, gradient]): StepEntry<T> => {
         const [c, form] = coefficients.get(state.group)!;
         return { name: state.name, form, coefficients: c, state, gradient };
@@ -332,9 +332,12 @@ export class ScheduleFreeAdan<T> {
     return this.#inMode('eval', fn);
   }
 
-  /** Runs `fn`, which may be asynchronous, with y in the parameters, and restores them exactly. */
-  withTrainParameters<R>(fn: () => R): R {
-    return this.#inMode('train', fn);
+  /**
+   * Runs `fn`, which may be asynchronous, with y in the parameters, or in those with these `names`, and
+   * restores them exactly.
+   */
+  withTrainParameters<R>(fn: () => R, names?: Iterable<string>): R {
+    return this.#inMode('train', fn, names);
   }
 
   /** x of every parameter, as new tensors. Changes nothing. */
@@ -565,27 +568,26 @@ export class ScheduleFreeAdan<T> {
     );
   }
 
-  #setMode(mode: Mode): void {
+  #setMode(mode: Mode, names: Iterable<string> = this.#parameters.keys()): void {
     this.#alive();
     if (mode === this.#mode) return;
-    this.#mode = mode;
     const point = mode === 'eval' ? 'x' : 'y';
-    for (const parameter of this.#parameters.values()) {
-      if (parameter.z === undefined) continue;
-      if (point !== this.#placement) {
+    for (const parameter of [...names].map((name) => this.#get(name))) {
+      if (point === this.#placement && parameter.saved !== undefined) {
+        parameter.parameter = parameter.saved;
+        parameter.saved = undefined;
+      } else if (point !== this.#placement && parameter.z !== undefined) {
         const other = this.#point(parameter, point);
         parameter.saved = this.#backend.copy(parameter.parameter);
         parameter.parameter = other;
-      } else {
-        parameter.parameter = parameter.saved!;
-        parameter.saved = undefined;
       }
     }
+    this.#mode = mode;
   }
 
-  #inMode<R>(mode: Mode, fn: () => R): R {
+  #inMode<R>(mode: Mode, fn: () => R, names?: Iterable<string>): R {
     const before = this.#mode;
-    this.#setMode(mode);
+    this.#setMode(mode, names);
     const restore = () => {
       if (!this.#disposed) this.#setMode(before);
     };

@@ -6,7 +6,7 @@ import {
   type TrainingState,
 } from '@schedule-free-adan/core';
 import { ReferenceBackend } from '@schedule-free-adan/core/reference';
-import { backendSubject } from '../backend-target.js';
+import { backendSubject, erased } from '../backend-target.js';
 import { referenceTarget } from '../reference-target.js';
 import { Session } from '../run.js';
 import type { Subject, SubjectSpec, Target } from '../target.js';
@@ -57,7 +57,10 @@ const primitive = (
     name,
     fault,
     caughtBy,
-    target: { ...target(name, (spec) => backendSubject(backend(), spec)), backend },
+    target: {
+      ...target(name, (spec) => backendSubject(backend(), spec)),
+      backend: erased(backend),
+    },
   };
 };
 
