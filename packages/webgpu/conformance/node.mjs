@@ -3,9 +3,13 @@ import { nodeDevice } from '../../../tools/webgpu-runtime.mjs';
 import { webgpuTargets } from './targets.mjs';
 
 let device;
-const shared = () => {
+/** One device for all targets of a process. */
+export const sharedDevice = () => {
   device ??= nodeDevice();
   return device;
 };
 
-export const targets = webgpuTargets(shared);
+const targets = webgpuTargets(sharedDevice);
+export const webgpu = async () => targets.webgpu;
+export const webgpuArena = async () => targets['webgpu-arena'];
+export const webgpuOwnBuffers = async () => targets['webgpu-own-buffers'];

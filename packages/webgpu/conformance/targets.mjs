@@ -49,6 +49,7 @@ function inOwnBuffers(device, { shape, values }, made) {
 async function subject(device, { parameters, options }, extra, define) {
   // The suite's own tensors come from a backend of their own.
   const tensors = new WebGpuBackend(device);
+  const shapes = new Map(parameters.map(({ name, shape }) => [name, String(shape)]));
   const buffers = [];
   const definitions = parameters.map((p) => [p.name, define(device, p, buffers)]);
   const optimizer = await WebGpuAdan.create(device, definitions, { ...options, ...extra });
@@ -86,10 +87,15 @@ async function subject(device, { parameters, options }, extra, define) {
     download: (tensor) => tensors.download(tensor),
     free: (tensor) => tensors.dispose(tensor),
     step: (gradients) => {
-      const present = Object.entries(gradients).filter(([, tensor]) => tensor);
-      for (const [name, tensor] of present) {
-        if (optimizer.parameterNames.includes(name)) copy(tensor, optimizer.gradient(name));
-      }
+      // What no gradient view can be, this stand-in for a backward pass refuses.
+      const copies = Object.entries(gradients).flatMap(([name, tensor]) => {
+        if (!tensor || !optimizer.parameterNames.includes(name)) return [];
+        const view = optimizer.gradient(name);
+        const fits = !tensor.disposed && String(tensor.shape) === shapes.get(name);
+        if (!fits) throw new Error(`Not a gradient of '${name}'.`);
+        return [[tensor, view]];
+      });
+      for (const [tensor, view] of copies) copy(tensor, view);
       const names = Object.keys(gradients).filter(
         (name) => gradients[name] || !optimizer.parameterNames.includes(name),
       );

@@ -28,6 +28,9 @@ const MAP_READ = 0x1;
 /** GPUBufferUsage of the library's tensors. */
 export const TENSOR_USAGE = STORAGE | COPY_SRC | COPY_DST;
 
+/** What was compiled on a device, by workgroup size and text. */
+const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
+
 /**
  * Tensors of float32 on a device that somebody else owns. Work is recorded and submitted by itself at
  * the end of the running task at the latest, or goes into an encoder of the user's: {@link within}.
@@ -41,7 +44,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   bytes = 0;
   lost: string | undefined;
   lastPlan: Plan | undefined;
-  readonly #pipelines = new Map<string, GPUComputePipeline>();
+  readonly #pipelines: Map<string, GPUComputePipeline>;
   readonly #plans = new WeakMap<object, Plan>();
   #own: GPUCommandEncoder | undefined;
   #borrowed: GPUCommandEncoder | undefined;
@@ -57,6 +60,8 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.workgroupSize = options.workgroupSize ?? 64;
     this.normThreads = options.normThreads ?? 4096;
     this.half = options.state === 'float16';
+    this.#pipelines = pipelines.get(device) ?? new Map();
+    pipelines.set(device, this.#pipelines);
     device.lost.then(({ reason, message }) => {
       this.lost = message || reason;
     });
@@ -261,7 +266,8 @@ export class WebGpuBackend implements Backend<GpuTensor> {
 
   /** A compute pipeline; the same text gives the same one. */
   pipeline(code: string): GPUComputePipeline {
-    let pipeline = this.#pipelines.get(code);
+    const key = `${this.workgroupSize} ${code}`;
+    let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
       const constants = code.includes('override workgroupSize')
         ? { workgroupSize: this.workgroupSize }
@@ -271,7 +277,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
         layout: 'auto',
         compute: { module, entryPoint: 'main', constants },
       });
-      this.#pipelines.set(code, pipeline);
+      this.#pipelines.set(key, pipeline);
     }
     return pipeline;
   }
