@@ -11,6 +11,8 @@ export interface WebGpuBackendOptions {
   readonly state?: 'float32' | 'float16';
   /** How many invocations share the norm of the gradients, about. Default 4096. */
   readonly normThreads?: number;
+  /** Size in bytes of an arena's largest buffer. Default: what the device can bind. */
+  readonly chunkBytes?: number;
 }
 
 interface Read {
@@ -40,6 +42,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   readonly half: boolean;
   readonly workgroupSize: number;
   readonly normThreads: number;
+  readonly chunkBytes: number;
   /** Bytes of GPU buffers that this backend holds. */
   bytes = 0;
   lost: string | undefined;
@@ -60,6 +63,9 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.workgroupSize = options.workgroupSize ?? 64;
     this.normThreads = options.normThreads ?? 4096;
     this.half = options.state === 'float16';
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    this.chunkBytes = Math.min(options.chunkBytes ?? most, most);
     this.#pipelines = pipelines.get(device) ?? new Map();
     pipelines.set(device, this.#pipelines);
     device.lost.then(({ reason, message }) => {

@@ -67,8 +67,7 @@ export function named(definitions: Definitions): Named {
  * may begin at, in as few buffers as the device's limit on one binding allows.
  */
 export function arena(backend: WebGpuBackend, definitions: Named): Map<string, Place> {
-  const { maxStorageBufferBindingSize, maxBufferSize } = backend.device.limits;
-  const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  const most = backend.chunkBytes;
   const boundary = backend.half ? 512 : 256;
   const chunks: { bytes: number; members: [string, number, readonly number[]][] }[] = [];
   for (const [name, definition] of definitions) {
@@ -78,7 +77,7 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
     if (size > most) {
       throw new WebGpuError(
         'tensor-too-large',
-        `'${name}' takes ${size} bytes, and this device binds ${most} at most; ask for a device with a higher maxStorageBufferBindingSize, or split the parameter.`,
+        `'${name}' takes ${size} bytes, and a buffer of the arena has ${most} at most; ask for a device with a higher maxStorageBufferBindingSize and maxBufferSize, or split the parameter.`,
         name,
         size,
       );

@@ -49,7 +49,7 @@ export class WebGpuAdan {
     this.#places = places;
     this.#definitions = definitions;
     this.#options = options;
-    const { workgroupSize: _, state: __, normThreads: ___, ...rest } = options;
+    const { workgroupSize: _, state: __, normThreads: ___, chunkBytes: ____, ...rest } = options;
     const cells = [...places].map(
       ([name, { parameter }]) => [name, cell(backend, parameter)] as const,
     );
