@@ -193,6 +193,33 @@ async function state(optimizer: WebGpuAdan) {
   };
 }
 
+describe('kernels that share a dispatch or leave out a pass', () => {
+  test.each(['y', 'z', 'prox'] as const)(
+    'a group without decay beside decay %s moves as without any',
+    async (decay) => {
+      const groups = [{ parameters: ['odd'], weightDecay: 0 }];
+      const mixed = await state(
+        await train(device, inArena(), { weightDecay: 0.5, decay, groups }),
+      );
+      const alone = await state(await train(device, inArena(), { decay }));
+      expect(mixed.tensors['odd.y']).toEqual(alone.tensors['odd.y']);
+      expect(mixed.tensors['odd.z']).toEqual(alone.tensors['odd.z']);
+      expect(mixed.tensors['long.y']).not.toEqual(alone.tensors['long.y']);
+    },
+  );
+
+  test("without a look at the gradients ('ignore'), finite ones give the same bits", async () => {
+    const ignoring = await train(device, inArena(), { nonFinite: 'ignore' });
+    const skipping = await train(device, inArena(), {});
+    expect(await state(ignoring)).toEqual(await state(skipping));
+    for (const optimizer of [ignoring, skipping]) {
+      optimizer.restart();
+      for (const t of [7, 8, 9]) stepAt(optimizer, t);
+    }
+    expect(await state(ignoring)).toEqual(await state(skipping));
+  });
+});
+
 describe('float16 state', () => {
   test('halves m, v and the previous gradient, and stays close', async () => {
     const wide = await train(device, inArena(), everything);
