@@ -15,6 +15,7 @@ export function webgpuTargets(device, options = {}) {
   };
 }
 
+const bufferOf = (place) => place.buffer ?? place.storage.buffer;
 const fixedPlaces = 'a gradient has a fixed place of the right shape and type';
 
 function classTarget(name, device, options, define) {
@@ -42,7 +43,9 @@ function inOwnBuffers(device, { shape, values }, made) {
     return { buffer };
   };
   const own = { shape, parameter: make(), gradient: make() };
-  device.queue.writeBuffer(own.parameter.buffer, 0, Float32Array.from(values));
+  if (values.length > 0) {
+    device.queue.writeBuffer(own.parameter.buffer, 0, Float32Array.from(values));
+  }
   return own;
 }
 
@@ -59,7 +62,7 @@ async function subject(device, { parameters, options }, extra, define) {
     tensors.flush();
     const encoder = device.createCommandEncoder();
     if (to.size > 0)
-      encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, to.size);
+      encoder.copyBufferToBuffer(bufferOf(from), from.offset, bufferOf(to), to.offset, to.size);
     device.queue.submit([encoder.finish()]);
   };
   const read = async (views) => {

@@ -1,6 +1,6 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
 import { deviceLost } from './errors.js';
-import { elementwiseKernel, packKernel, reductionKernel } from './kernels.js';
+import { elementwiseKernel, packText, reductionKernel } from './kernels.js';
 import { Plan } from './plan.js';
 import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
 
@@ -15,13 +15,7 @@ export interface WebGpuBackendOptions {
   readonly chunkBytes?: number;
 }
 
-interface Read {
-  readonly tensor: GpuTensor;
-  readonly resolve: (values: Float32Array) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-export type Binding = GpuTensor | GPUBufferBinding;
+export type Binding = GpuTensor | Storage | GPUBufferBinding;
 
 const STORAGE = 0x80;
 const COPY_SRC = 0x4;
@@ -53,8 +47,6 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   #borrowed: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #garbage: GPUBuffer[] = [];
-  #scheduled = false;
-  #reads: Read[] = [];
 
   constructor(
     readonly device: GPUDevice,
@@ -89,19 +81,19 @@ export class WebGpuBackend implements Backend<GpuTensor> {
 
   // Memory
 
-  /** `bytes` of GPU memory, zeros. */
-  allocate(bytes: number, usage = TENSOR_USAGE, onRelease?: () => void): Storage {
-    return this.#allocate({ size: bytes, usage }, onRelease);
-  }
-
-  #allocate(descriptor: GPUBufferDescriptor, onRelease?: () => void): Storage {
-    const buffer = this.device.createBuffer(descriptor);
-    this.bytes += descriptor.size;
+  /** `size` bytes of GPU memory, zeros. */
+  allocate(size: number, usage = TENSOR_USAGE, values?: FloatArray, onRelease?: () => void) {
+    const buffer = this.device.createBuffer({ size, usage, mappedAtCreation: !!values });
+    if (values) {
+      new Float32Array(buffer.getMappedRange()).set(values);
+      buffer.unmap();
+    }
+    this.bytes += size;
     return new Storage(buffer, () => {
-      this.bytes -= descriptor.size;
+      this.bytes -= size;
+      if (this.#own) this.#garbage.push(buffer);
       // Commands in a foreign encoder may still need it: the garbage collector frees it then.
-      if (!this.#borrowed) this.#garbage.push(buffer);
-      this.#flushSoon();
+      else if (!this.#borrowed) buffer.destroy();
       onRelease?.();
     });
   }
@@ -112,20 +104,28 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   }
 
   upload(values: FloatArray, shape: readonly number[]): GpuTensor {
-    const size = padded(values.length);
-    const storage = this.#allocate({ size, usage: TENSOR_USAGE, mappedAtCreation: true });
-    new Float32Array(storage.buffer.getMappedRange()).set(values);
-    storage.buffer.unmap();
+    const storage = this.allocate(padded(values.length), TENSOR_USAGE, values);
     return new GpuTensor(storage, 0, [...shape]);
   }
 
   /** @throws WebGpuError `device-lost` */
   async download(tensor: GpuTensor): Promise<Float32Array> {
     this.alive();
-    return new Promise((resolve, reject) => {
-      this.#reads.push({ tensor, resolve, reject });
-      this.#flushSoon();
-    });
+    const { length, half, size } = tensor;
+    const staging = this.allocate(Math.max(4, Math.ceil(size / 4) * 4), MAP_READ | COPY_DST);
+    this.transfer(tensor, staging, 0);
+    // Others may want to read as well: all that is recorded by then is submitted at once.
+    await undefined;
+    this.flush();
+    try {
+      await staging.buffer.mapAsync(1);
+      const raw = staging.buffer.getMappedRange().slice(0, size);
+      return half ? widen(raw, length) : new Float32Array(raw);
+    } catch (error) {
+      throw deviceLost(this.lost ?? `reading failed: ${error}`);
+    } finally {
+      staging.drop();
+    }
   }
 
   copy(tensor: GpuTensor): GpuTensor {
@@ -138,11 +138,16 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   transfer(tensor: GpuTensor, target: Storage, offset: number): void {
     const bytes = Math.ceil(tensor.size / 4) * 4;
     if (bytes === 0) return;
-    this.commands().copyBufferToBuffer(tensor.buffer, tensor.offset, target.buffer, offset, bytes);
+    this.commands().copyBufferToBuffer(
+      tensor.storage.buffer,
+      tensor.offset,
+      target.buffer,
+      offset,
+      bytes,
+    );
   }
 
   dispose(tensor: GpuTensor): void {
-    if (this.#reads.length > 0) this.flush();
     tensor.dispose();
   }
 
@@ -155,12 +160,11 @@ export class WebGpuBackend implements Backend<GpuTensor> {
 
   /** The encoder that commands go to, outside of a compute pass. */
   commands(): GPUCommandEncoder {
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     if (this.#borrowed) return this.#borrowed;
     if (!this.#own) {
       this.#own = this.device.createCommandEncoder();
-      this.#flushSoon();
+      queueMicrotask(() => this.flush());
     }
     return this.#own;
   }
@@ -178,8 +182,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     try {
       return fn();
     } finally {
-      this.#pass?.end();
-      this.#pass = undefined;
+      this.#endPass();
       this.#borrowed = undefined;
     }
   }
@@ -187,8 +190,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** Runs `fn` with all commands submitted at once, also where they would go into an encoder. */
   apart(fn: () => void): void {
     const borrowed = this.#borrowed;
-    this.#pass?.end();
-    this.#pass = undefined;
+    this.#endPass();
     this.#borrowed = undefined;
     fn();
     this.flush();
@@ -210,64 +212,19 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.commands().copyBufferToBuffer(staging, 0, target, offset, size);
   }
 
-  #flushSoon(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      this.flush();
-    });
-  }
-
   /** Submits what was recorded. */
   flush(): void {
-    const reads = this.#reads;
-    this.#reads = [];
-    if (reads.length > 0) this.#read(reads);
-    if (this.#own) {
-      this.#pass?.end();
-      this.#pass = undefined;
-      this.device.queue.submit([this.#own.finish()]);
-      this.#own = undefined;
-    }
+    if (!this.#own) return;
+    this.#endPass();
+    this.device.queue.submit([this.#own.finish()]);
+    this.#own = undefined;
     for (const buffer of this.#garbage) buffer.destroy();
     this.#garbage = [];
   }
 
-  /** Copies all that is asked for into one buffer, which is then read. */
-  #read(reads: readonly Read[]): void {
-    const sizes = reads.map(({ tensor }) => Math.ceil(tensor.size / 4) * 4);
-    const size = Math.max(
-      4,
-      sizes.reduce((a, b) => a + b, 0),
-    );
-    const staging = this.allocate(size, MAP_READ | COPY_DST);
-    let at = 0;
-    const parts = reads.map(({ tensor }, k) => {
-      const [from, to] = [at, at + sizes[k]!];
-      this.transfer(tensor, staging, from);
-      at = to;
-      return { from, to, half: tensor.half };
-    });
-    this.flush();
-    staging.buffer.mapAsync(1).then(
-      () => {
-        const mapped = staging.buffer.getMappedRange();
-        reads.forEach(({ tensor, resolve }, k) => {
-          const { from, to, half } = parts[k]!;
-          const raw = mapped.slice(from, to);
-          resolve(half ? widen(raw, tensor.length) : new Float32Array(raw));
-        });
-        staging.buffer.unmap();
-        staging.drop();
-      },
-      (error: unknown) => {
-        staging.drop();
-        const why =
-          this.lost ?? `reading failed: ${error instanceof Error ? error.message : error}`;
-        for (const { reject } of reads) reject(deviceLost(why));
-      },
-    );
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
   }
 
   /** A compute pipeline; the same text gives the same one. */
@@ -288,14 +245,14 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     return pipeline;
   }
 
-  bind(pipeline: GPUComputePipeline, resources: readonly Binding[]): GPUBindGroup {
-    const entries = resources.map((resource, binding) => ({
-      binding,
-      resource:
-        resource instanceof GpuTensor
-          ? { buffer: resource.buffer, offset: resource.offset, size: resource.size }
-          : resource,
-    }));
+  bind(pipeline: GPUComputePipeline, bindings: readonly Binding[]): GPUBindGroup {
+    const entries = bindings.map((place, binding) => {
+      const resource =
+        place instanceof GpuTensor
+          ? { buffer: place.storage.buffer, offset: place.offset, size: place.size }
+          : { ...place };
+      return { binding, resource };
+    });
     return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   }
 
@@ -312,13 +269,11 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   }
 
   /** The same values as pairs of float16, in a buffer at `offset`. */
-  pack(tensor: GpuTensor, target: Storage, offset: number): void {
-    if (tensor.length === 0) return;
-    const pipeline = this.pipeline(packKernel);
-    const size = padded(tensor.length);
-    const narrow = { buffer: target.buffer, offset, size: size / 2 };
-    const group = this.bind(pipeline, [{ buffer: tensor.buffer, offset: 0, size }, narrow]);
-    this.dispatch(pipeline, group, size / 8);
+  pack({ storage, length }: GpuTensor, target: Storage, offset: number): void {
+    const size = padded(length) / 2;
+    const pipeline = this.pipeline(elementwiseKernel(1, packText, 'u32'));
+    const group = this.bind(pipeline, [storage, { buffer: target.buffer, offset, size }]);
+    this.dispatch(pipeline, group, size / 4);
   }
 
   // Primitives
@@ -358,10 +313,15 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
     const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
     const result = this.#empty(shaped.shape);
-    if (result.length === 0) return result;
+    this.elementwise(text, operands, result);
+    return result;
+  }
+
+  /** Computes `text`, of a, b, c, for every element of a result. */
+  elementwise(text: string, operands: readonly GpuTensor[], result: GpuTensor): void {
+    if (result.length === 0) return;
     const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
     this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
-    return result;
   }
 
   #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {

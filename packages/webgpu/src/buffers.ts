@@ -1,7 +1,6 @@
 import { ParameterError } from '@schedule-free-adan/core';
 import type { WebGpuBackend } from './backend.js';
-import { TENSOR_USAGE } from './backend.js';
-import { WebGpuError } from './errors.js';
+import { WebGpuError, type WebGpuErrorCode } from './errors.js';
 import { type Chunk, GpuTensor, lengthOf, Storage } from './tensor.js';
 
 /** A range of a buffer, in bytes. May be given to `createBindGroup` as it is. */
@@ -77,7 +76,7 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
     if (size > most) {
       throw new WebGpuError(
         'tensor-too-large',
-        `'${name}' takes ${size} bytes, and a buffer of the arena has ${most} at most; ask for a device with a higher maxStorageBufferBindingSize and maxBufferSize, or split the parameter.`,
+        `'${name}' takes ${size} bytes, and an arena's buffer ${most} at most; ask for a device with higher maxStorageBufferBindingSize and maxBufferSize, or split it.`,
         name,
         size,
       );
@@ -106,8 +105,8 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
   return places;
 }
 
-const STORAGE = 0x80;
-const usages = { STORAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
+const STORAGE: readonly (readonly [number, string])[] = [[0x80, 'STORAGE']];
+const PARAMETER_USAGE = [...STORAGE, [0x4, 'COPY_SRC'], [0x8, 'COPY_DST']] as const;
 
 /**
  * The user's own buffers as tensors, after all that can be known at once was checked.
@@ -116,68 +115,68 @@ const usages = { STORAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
  */
 export function ownPlaces(backend: WebGpuBackend, definitions: Named): Map<string, Place> {
   const places = new Map<string, Place>();
-  const taken: { what: string; buffer: GPUBuffer; from: number; to: number }[] = [];
+  const taken: { name: string; buffer: GPUBuffer; from: number; to: number }[] = [];
   const boundary = backend.device.limits.minStorageBufferOffsetAlignment;
-  const view = (name: string, kind: 'parameter' | 'gradient', own: OwnParameter, usage: number) => {
-    const binding = own[kind];
+  const view = (name: string, kind: 'parameter' | 'gradient', own: OwnParameter) => {
     const what = `${kind} '${name}'`;
-    if (!binding?.buffer) {
-      throw new WebGpuError(
+    const refuse = (code: WebGpuErrorCode, why: string, value?: unknown) => {
+      throw new WebGpuError(code, `The ${what} ${why}.`, name, value);
+    };
+    const { buffer, offset = 0, size: room = buffer?.size - offset } = own[kind] ?? {};
+    if (!buffer) {
+      return refuse(
         'missing-gradient',
-        `The ${what} has no buffer; give both { parameter, gradient } as { buffer, offset?, size? }, or neither.`,
-        name,
+        'has no buffer; give { parameter, gradient }, each as { buffer, offset?, size? }, or neither',
       );
     }
-    const { buffer, offset = 0 } = binding;
     const size = 4 * lengthOf(own.shape);
-    const room = Math.min(binding.size ?? buffer.size, buffer.size - offset);
-    if (room < size) {
-      throw new WebGpuError(
+    const given = Math.min(room, buffer.size - offset);
+    if (given < size) {
+      refuse(
         'buffer-too-small',
-        `The ${what} has ${room} bytes, and its shape [${own.shape}] needs ${size}; give a larger buffer.`,
-        name,
-        room,
+        `has ${given} bytes; its shape [${own.shape}] needs ${size}`,
+        given,
       );
     }
-    const lacking = Object.entries(usages).filter(([, bit]) => usage & bit & ~buffer.usage);
+    const lacking = (kind === 'parameter' ? PARAMETER_USAGE : STORAGE).filter(
+      ([bit]) => !(buffer.usage & bit),
+    );
     if (lacking.length > 0) {
-      throw new WebGpuError(
+      const names = lacking.map(([, usage]) => usage).join(' | ');
+      refuse(
         'wrong-usage',
-        `The buffer of ${what} lacks the usage ${lacking.map(([key]) => key).join(', ')}; create it with GPUBufferUsage.${lacking.map(([key]) => key).join(' | GPUBufferUsage.')} added.`,
-        name,
+        `is in a buffer without the usage ${names}; create it with`,
         buffer.usage,
       );
     }
     if (offset % boundary !== 0) {
-      throw new WebGpuError(
+      refuse(
         'misaligned-view',
-        `The ${what} begins at byte ${offset}; views begin at a multiple of ${boundary} on this device.`,
-        name,
+        `begins at byte ${offset}; begin at a multiple of ${boundary}`,
         offset,
       );
     }
-    // A kernel may not read and write one buffer at a time, not even at different places.
     const other = taken.find(
       (t) =>
         t.buffer === buffer &&
-        ((offset < t.to && t.from < offset + size) || t.what === `parameter '${name}'`),
+        // A kernel may not read and write one buffer at a time, not even at different places.
+        ((offset < t.to && t.from < offset + size) || t.name === name),
     );
     if (other) {
-      throw new WebGpuError(
+      refuse(
         'overlapping-views',
-        `The ${what} and the ${other.what} share memory or, as parameter and gradient, a buffer; give each its own.`,
-        name,
+        `shares memory, or as gradient a buffer, with '${other.name}'; give each its own`,
         offset,
       );
     }
-    taken.push({ what, buffer, from: offset, to: offset + size });
+    taken.push({ name, buffer, from: offset, to: offset + size });
     return new GpuTensor(new Storage(buffer), offset, [...own.shape]);
   };
   for (const [name, definition] of definitions) {
     if (!isOwn(definition)) continue;
     places.set(name, {
-      parameter: view(name, 'parameter', definition, TENSOR_USAGE),
-      gradient: view(name, 'gradient', definition, STORAGE),
+      parameter: view(name, 'parameter', definition),
+      gradient: view(name, 'gradient', definition),
     });
   }
   return places;
@@ -200,34 +199,21 @@ export async function probeBuffers(
   const pipeline = backend.pipeline(probe);
   for (const [name, place] of places) {
     for (const kind of ['parameter', 'gradient'] as const) {
-      const { buffer, offset } = place[kind];
+      const { offset, storage } = place[kind];
+      const { buffer } = storage;
       if (buffer.size === 0) continue;
       device.pushErrorScope('validation');
-      const group = backend.bind(pipeline, [{ buffer, offset, size: 4 }]);
-      const foreign = await device.popErrorScope();
-      if (foreign) {
-        throw new WebGpuError(
-          'foreign-device',
-          `The buffer of ${kind} '${name}' can't be used on this device: ${foreign.message} Create it on the device that the optimizer runs on.`,
-          name,
-        );
-      }
-      device.pushErrorScope('validation');
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, group);
-      pass.dispatchWorkgroups(1);
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      const destroyed = await device.popErrorScope();
-      if (destroyed) {
-        throw new WebGpuError(
-          'destroyed-buffer',
-          `The buffer of ${kind} '${name}' can't be submitted: ${destroyed.message} Give a buffer that is not destroyed.`,
-          name,
-        );
-      }
+      backend.flush();
+      backend.dispatch(pipeline, backend.bind(pipeline, [{ buffer, offset, size: 4 }]), 1);
+      backend.flush();
+      const error = await device.popErrorScope();
+      if (!error) continue;
+      const destroyed = /destroyed/i.test(error.message);
+      throw new WebGpuError(
+        destroyed ? 'destroyed-buffer' : 'foreign-device',
+        `The buffer of ${kind} '${name}' ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
+        name,
+      );
     }
   }
 }

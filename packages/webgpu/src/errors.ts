@@ -8,7 +8,6 @@ export type WebGpuErrorCode =
   | 'destroyed-buffer'
   | 'missing-gradient'
   | 'tensor-too-large'
-  | 'too-many-groups'
   | 'misaligned-view'
   | 'gpu-validation'
   | 'device-lost';
@@ -16,20 +15,13 @@ export type WebGpuErrorCode =
 /** A buffer that can't serve, or a device that is gone. */
 export class WebGpuError extends ScheduleFreeAdanError {
   override name = 'WebGpuError';
-  constructor(
-    override readonly code: WebGpuErrorCode,
-    message: string,
-    subject?: string,
-    value?: unknown,
-  ) {
-    super(code, message, subject, value);
-  }
+  declare readonly code: WebGpuErrorCode;
 }
 
 export const deviceLost = (why: string) =>
   new WebGpuError(
     'device-lost',
-    `The GPU device is lost (${why}). Ask for a new adapter and device, then go on with resume(device, snapshot).`,
+    `The GPU device is lost (${why}). Ask for a new adapter and device, and resume(device, snapshot).`,
     'device',
     why,
   );

@@ -28,20 +28,19 @@ export interface StepVariant {
 }
 
 export const halfKeys: readonly StateKey[] = ['m', 'v', 'g'];
-/** A table entry tells the tensor of so many vectors. */
-export const VECTORS_PER_BLOCK = 16;
 /** Words of the control buffer before the tables: norm, clip factor, skipped steps, finite. */
-export const HEADER_WORDS = 4;
-/** Words of a tensor's row: see {@link Range} in the text. */
-export const ROW_WORDS = 6;
+export const HEADER = 4;
+/** Words of a tensor's row: form and coefficients, length, start, first item, first partial, shares. */
+export const ROW = 6;
 export const INACTIVE = 0xffffffff;
 
+/** `blocks` and `items` say where in the control buffer this dispatch's tables begin. */
 const range = `struct Range {
-  // Where in the control buffer: the flags of first gradients, the rows, the blocks, the norm's items.
-  first: u32, rows: u32, blocks: u32, items: u32,
-  form: u32, tensor: u32, vectors: u32, itemCount: u32,
-  firstItem: u32,
-}`;
+  tensors: u32, blocks: u32, items: u32, firstItem: u32,
+  itemCount: u32, vectors: u32, tensor: u32, form: u32,
+}
+fn row(tensor: u32) -> u32 { return ${HEADER} + 2 * range.tensors + ${ROW} * tensor; }
+fn first(tensor: u32) -> u32 { return ${HEADER} + range.tensors + tensor; }`;
 
 const request = (names: readonly string[], groups: number) => `struct Coefficients {
   @align(16) ${names.map((name) => `${name}: f32`).join(', ')},
@@ -57,29 +56,27 @@ const index = 'let i = (group.y * groups.x + group.x) * workgroupSize + lane;';
 
 const storage = (binding: number, access: string, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
+const sized = 'override workgroupSize: u32 = 64;';
+const tree = (combine: string) => `for (var width = 32u; width > 0; width /= 2) {
+    workgroupBarrier();
+    if (lane < width) { shares[lane] = ${combine}; }
+  }`;
 const uniform = (binding: number, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};`;
 
-/** Reads four numbers, also where a buffer ends within them. */
+/** Reads four numbers. Beyond the end of a buffer, WebGPU gives some number: nobody looks at it. */
 const loader = (name: string, packed: boolean) =>
-  packed
-    ? `fn load_${name}(i: u32) -> vec4f { return ${name}[i]; }`
-    : `fn load_${name}(i: u32) -> vec4f {
-  let n = arrayLength(&${name});
-  let at = vec4u(4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3);
-  let inside = min(at, vec4u(n - 1));
-  let values = vec4f(${name}[inside.x], ${name}[inside.y], ${name}[inside.z], ${name}[inside.w]);
-  return select(vec4f(), values, at < vec4u(n));
-}`;
+  `fn load_${name}(i: u32) -> vec4f { return ${
+    packed
+      ? `${name}[i]`
+      : `vec4f(${name}[4 * i], ${name}[4 * i + 1], ${name}[4 * i + 2], ${name}[4 * i + 3])`
+  }; }`;
 const storer = (name: string, packed: boolean) =>
-  packed
-    ? ''
-    : `fn store_${name}(i: u32, values: vec4f) {
-  for (var k = 0u; k < 4 && 4 * i + k < arrayLength(&${name}); k++) { ${name}[4 * i + k] = values[k]; }
-}`;
-
-/** The order of the state tensors in the bindings 4, 5, … of a step kernel. */
-export const stepBindings = stateKeys;
+  `fn store_${name}(i: u32, values: vec4f) { ${
+    packed
+      ? `${name}[i] = values;`
+      : `for (var k = 0u; k < 4 && 4 * i + k < arrayLength(&${name}); k++) { ${name}[4 * i + k] = values[k]; }`
+  } }`;
 
 /** The fused step: the rule of the core, written down for four numbers at a time. */
 export function stepKernel(variant: StepVariant, coefficients: Coefficients): string {
@@ -97,20 +94,13 @@ export function stepKernel(variant: StepVariant, coefficients: Coefficients): st
     state as unknown as ElementState<Expression>,
     atom('gradient'),
   );
-  const read = (key: StateKey) => {
-    if (key === 'parameter') return 'load_parameters(i)';
-    const name = `state_${key}`;
-    return half(key)
-      ? `vec4f(unpack2x16float(${name}[i].x), unpack2x16float(${name}[i].y))`
-      : `${name}[i]`;
-  };
+  const read = (key: StateKey) =>
+    key === 'parameter' ? 'load_parameters(i)' : `${half(key) ? 'wide' : ''}(state_${key}[i])`;
   const write = (key: StateKey) => {
     const value = next[key]!.text;
-    if (key === 'parameter') {
-      return packed ? `parameters[i] = ${value};` : `store_parameters(i, ${value});`;
-    }
-    if (!half(key)) return `state_${key}[i] = ${value};`;
-    return `state_${key}[i] = halves(${value});`;
+    return key === 'parameter'
+      ? `store_parameters(i, ${value});`
+      : `state_${key}[i] = ${half(key) ? 'narrow' : ''}(${value});`;
   };
   return lines(
     range,
@@ -124,12 +114,13 @@ export function stepKernel(variant: StepVariant, coefficients: Coefficients): st
         ? storage(4 + k, 'read_write', 'parameters', packed ? 'vec4f' : 'f32')
         : storage(4 + k, 'read_write', `state_${key}`, half(key) ? 'vec2u' : 'vec4f'),
     ),
-    'override workgroupSize: u32 = 64;',
+    sized,
     loader('gradients', packed),
     loader('parameters', packed),
     storer('parameters', packed),
     keys.some(half) &&
-      `fn halves(values: vec4f) -> vec2u {
+      `fn wide(v: vec2u) -> vec4f { return vec4f(unpack2x16float(v.x), unpack2x16float(v.y)); }
+fn narrow(values: vec4f) -> vec2u {
   let v = clamp(values, vec4f(-65504), vec4f(65504));
   return vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
 }`,
@@ -137,14 +128,14 @@ export function stepKernel(variant: StepVariant, coefficients: Coefficients): st
   ${index}
   if (i >= range.vectors) { return; }`,
     variant.checking && '  if (control[3] == 0) { return; }',
-    `  let tensor = ${variant.single ? 'range.tensor' : `control[range.blocks + i / ${VECTORS_PER_BLOCK}]`};
-  let row = control[range.rows + ${ROW_WORDS} * tensor];
-  if (row >> 16 != range.form) { return; }
-  let c = request.groups[row & 0xffff];
+    `  let tensor = ${variant.single ? 'range.tensor' : `control[range.blocks + i / 16]`};
+  let key = control[row(tensor)];
+  if (key >> 16 != range.form) { return; }
+  let c = request.groups[key & 0xffff];
   let gradient = load_gradients(i)${variant.clipping ? ' * bitcast<f32>(control[1])' : ''};`,
     ...keys.map((key) =>
       key === 'g'
-        ? `  let previous = select(${read('g')}, gradient, control[range.first + tensor] == 1);`
+        ? `  let previous = select(${read('g')}, gradient, control[first(tensor)] == 1);`
         : `  let ${key} = ${read(key)};`,
     ),
     ...rule.lines.map((line) => `  ${line}`),
@@ -164,12 +155,12 @@ export function normKernel(clipping: boolean, checking: boolean, packed: boolean
     uniform(1, 'range', 'Range'),
     storage(2, 'read', 'gradients', packed ? 'vec4f' : 'f32'),
     storage(3, 'read_write', 'partials', 'vec2f'),
-    'override workgroupSize: u32 = 64;',
+    sized,
     loader('gradients', packed),
     `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
   ${index}
   if (i >= range.itemCount) { return; }
-  let at = range.rows + ${ROW_WORDS} * control[range.items + range.firstItem + i];
+  let at = row(control[range.items + i]);
   let length = control[at + 1];
   let start = control[at + 2];
   let share = range.firstItem + i - control[at + 3];
@@ -203,17 +194,14 @@ export function verdictKernel(
     uniform(1, 'request', 'Request'),
     uniform(2, 'range', 'Range'),
     storage(3, 'read', 'partials', 'vec2f'),
-    `var<workgroup> shared_sums: array<vec2f, 64>;
+    `var<workgroup> shares: array<vec2f, 64>;
 @compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
   var sum = vec2f();
   for (var i = lane; i < request.partials; i += 64) { sum += partials[i]; }
-  shared_sums[lane] = sum;
-  for (var width = 32u; width > 0; width /= 2) {
-    workgroupBarrier();
-    if (lane < width) { shared_sums[lane] += shared_sums[lane + width]; }
-  }
+  shares[lane] = sum;
+  ${tree('shares[lane] + shares[lane + width]')}
   workgroupBarrier();
-  let total = shared_sums[0];
+  let total = shares[0];
   let finite = ${checking ? 'total.y == 0' : 'true'};
   if (lane == 0) {`,
     clipping &&
@@ -224,60 +212,36 @@ export function verdictKernel(
     `    control[3] = select(0u, 1u, finite);
   }
   for (var k = lane; k < request.tensors; k += 64) {
-    let seen = control[${HEADER_WORDS} + k];
-    control[range.first + k] = select(0u, 1u, seen == 0);
-    if (finite && control[range.rows + ${ROW_WORDS} * k] != ${INACTIVE}u) {
-      control[${HEADER_WORDS} + k] = bitcast<u32>(1f);
+    let seen = control[${HEADER} + k];
+    control[first(k)] = select(0u, 1u, seen == 0);
+    if (finite && control[row(k)] != ${INACTIVE}u) {
+      control[${HEADER} + k] = bitcast<u32>(1f);
     }
   }
 }`,
   );
 }
 
-/** x out of y and z, into another buffer. */
-export function evaluationKernel(packed: boolean): string {
-  const point = evaluationPoint(
+/** x out of y and z, as the text of a primitive. */
+export const evaluationText = (momentum: number): string =>
+  evaluationPoint(
     printer(wgsl),
-    { momentum: atom('share.momentum'), oneMinusMomentum: atom('share.oneMinusMomentum') },
-    atom('load_parameters(i)'),
-    atom('z[i]'),
-  );
-  return lines(
-    'struct Share { start: u32, vectors: u32, momentum: f32, oneMinusMomentum: f32 }',
-    uniform(0, 'share', 'Share'),
-    storage(1, 'read', 'parameters', packed ? 'vec4f' : 'f32'),
-    storage(2, 'read', 'z', 'vec4f'),
-    storage(3, 'read_write', 'x', 'vec4f'),
-    'override workgroupSize: u32 = 64;',
-    loader('parameters', packed),
-    `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
-  let at = (group.y * groups.x + group.x) * workgroupSize + lane;
-  if (at >= share.vectors) { return; }
-  let i = share.start + at;
-  x[i] = ${point.text};
-}`,
-  );
-}
+    { momentum: atom(`f32(${momentum})`), oneMinusMomentum: atom(`f32(${1 - momentum})`) },
+    atom('a'),
+    atom('b'),
+  ).text;
 
-/** float32 to pairs of float16. */
-export const packKernel = lines(
-  storage(0, 'read', 'wide', 'vec2f'),
-  storage(1, 'read_write', 'narrow', 'u32'),
-  'override workgroupSize: u32 = 64;',
-  `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
-  ${index}
-  if (i >= arrayLength(&wide)) { return; }
-  narrow[i] = pack2x16float(clamp(wide[i], vec2f(-65504), vec2f(65504)));
-}`,
-);
+/** A pair of float16 out of two float32, as the text of a primitive with whole numbers. */
+export const packText =
+  'pack2x16float(clamp(vec2f(a_[2 * i], a_[2 * i + 1]), vec2f(-65504), vec2f(65504)))';
 
 /** A primitive, element by element; an operand of one element meets every element of the others. */
-export const elementwiseKernel = (operands: number, text: string): string => {
+export const elementwiseKernel = (operands: number, text: string, type = 'f32'): string => {
   const names = ['a', 'b', 'c'].slice(0, operands);
   return lines(
     ...names.map((name, k) => storage(k, 'read', `${name}_`, 'f32')),
-    storage(operands, 'read_write', 'result', 'f32'),
-    'override workgroupSize: u32 = 64;',
+    storage(operands, 'read_write', 'result', type),
+    sized,
     `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
   ${index}
   if (i >= arrayLength(&result)) { return; }`,
@@ -301,10 +265,7 @@ fn combine(a: f32, b: f32) -> f32 { return ${combine}; }
     share = combine(share, ${map});
   }
   shares[lane] = share;
-  for (var width = 32u; width > 0; width /= 2) {
-    workgroupBarrier();
-    if (lane < width) { shares[lane] = combine(shares[lane], shares[lane + width]); }
-  }
+  ${tree('combine(shares[lane], shares[lane + width])')}
   if (lane == 0) { result[0] = shares[0]; }
 }`,
   );

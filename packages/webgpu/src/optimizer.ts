@@ -19,11 +19,16 @@ import {
   probeBuffers,
 } from './buffers.js';
 import { WebGpuError } from './errors.js';
-import { type GpuTensor, padded, type Storage } from './tensor.js';
+import { evaluationText } from './kernels.js';
+import { GpuTensor, padded, type Storage } from './tensor.js';
 
 export type WebGpuOptions = Omit<OptimizerOptions, 'placement'> & WebGpuBackendOptions;
 
-const view = ({ buffer, offset, size }: GpuTensor): BufferView => ({ buffer, offset, size });
+const view = ({ storage: { buffer }, offset, size }: GpuTensor): BufferView => ({
+  buffer,
+  offset,
+  size,
+});
 
 /**
  * Schedule-Free Adan on a WebGPU device that you own. Parameters hold y between steps, so that a
@@ -78,7 +83,7 @@ export class WebGpuAdan {
       const place = own.get(name) ?? inArena.get(name)!;
       places.set(name, place);
       if (isOwn(definition) || !definition.values?.length) continue;
-      const { buffer, offset } = place.parameter;
+      const { buffer, offset } = view(place.parameter);
       device.queue.writeBuffer(buffer, offset, Float32Array.from(definition.values));
     }
     try {
@@ -140,20 +145,30 @@ export class WebGpuAdan {
     this.#backend.alive();
     const names = this.parameterNames;
     const parameters = names.map((name) => this.#core.parameter(name));
-    const targets = parameters.map((parameter) => this.#evaluationOf(parameter));
-    const offsets = parameters.map(({ chunk, offset }) => (chunk ? offset : 0));
+    const targets = parameters.map(
+      (parameter) =>
+        new GpuTensor(
+          this.#evaluationOf(parameter),
+          parameter.chunk ? parameter.offset : 0,
+          parameter.shape,
+        ),
+    );
     this.#record(encoder, () => {
-      const place = (name: string) => targets[names.indexOf(name)]!;
-      if (this.mode === 'train' && this.#backend.lastPlan?.evaluate(names, place)) return;
+      const plan = this.#backend.lastPlan;
+      const averages = names.map((name) => this.mode === 'train' && plan?.average(name));
+      if (averages.every((average) => average !== false && average !== undefined)) {
+        averages.forEach(({ z, momentum }, k) => {
+          const text = evaluationText(momentum);
+          this.#backend.elementwise(text, [parameters[k]!, z], targets[k]!);
+        });
+        return;
+      }
       Object.values(this.#core.evalParameters()).forEach((x, k) => {
-        this.#backend.transfer(x, targets[k]!, offsets[k]!);
+        this.#backend.transfer(x, targets[k]!.storage, targets[k]!.offset);
         this.#backend.dispose(x);
       });
     });
-    const views = parameters.map(({ size }, k) => {
-      return { buffer: targets[k]!.buffer, offset: offsets[k]!, size };
-    });
-    return Object.fromEntries(names.map((name, k) => [name, views[k]!]));
+    return Object.fromEntries(names.map((name, k) => [name, view(targets[k]!)]));
   }
 
   /** The parameters' own buffers hold y, where gradients are taken. Exact to the bit. */
@@ -201,7 +216,7 @@ export class WebGpuAdan {
     this.#backend.alive();
     this.#record(undefined, () => {
       this.#core.load(snapshot);
-      this.#backend.lastPlan?.settle();
+      this.#backend.lastPlan?.reset();
     });
   }
 
@@ -232,7 +247,7 @@ export class WebGpuAdan {
   /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
-    for (const x of this.#evaluation.values()) x.drop();
+    for (const x of this.#evaluation.values()) x.release!();
     this.#evaluation.clear();
     free(this.#backend, this.#places);
     this.#backend.flush();

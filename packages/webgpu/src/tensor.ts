@@ -25,54 +25,32 @@ export const padded = (length: number): number => Math.max(16, Math.ceil(length 
 export class GpuTensor {
   readonly length: number;
   disposed = false;
-  #storage: Storage;
-  #offset: number;
-  #half: boolean;
   constructor(
-    storage: Storage,
-    offset: number,
+    public storage: Storage,
+    /** In bytes. */
+    public offset: number,
     readonly shape: readonly number[],
-    half = false,
+    /** Kept as pairs of float16. */
+    public half = false,
     /** The arena that it is a part of. */
     readonly chunk?: Chunk,
   ) {
     this.length = lengthOf(shape);
-    this.#storage = storage;
-    this.#offset = offset;
-    this.#half = half;
     storage.hold();
-  }
-  get storage(): Storage {
-    return this.#storage;
-  }
-  /** In bytes. */
-  get offset(): number {
-    return this.#offset;
-  }
-  /** Kept as pairs of float16. */
-  get half(): boolean {
-    return this.#half;
-  }
-  /** What WebGPU calls a buffer binding: may be given to `createBindGroup` as it is. */
-  get buffer(): GPUBuffer {
-    return this.storage.buffer;
   }
   /** In bytes, without padding. */
   get size(): number {
-    return this.length * (this.#half ? 2 : 4);
+    return this.length * (this.half ? 2 : 4);
   }
   /** Lives elsewhere from now on. Whoever moves it has copied the values. */
   moveTo(storage: Storage, offset: number, half: boolean): void {
     storage.hold();
-    this.#storage.drop();
-    this.#storage = storage;
-    this.#offset = offset;
-    this.#half = half;
+    this.storage.drop();
+    Object.assign(this, { storage, offset, half });
   }
   dispose(): void {
-    if (this.disposed) return;
+    if (!this.disposed) this.storage.drop();
     this.disposed = true;
-    this.#storage.drop();
   }
 }
 
