@@ -1,0 +1,8 @@
+import type { Browser, Page } from 'playwright-core';
+
+export function runtimeFolder(): string;
+export function useSwiftShader(): void;
+export function nodeDevice(descriptor?: GPUDeviceDescriptor): Promise<GPUDevice>;
+export function chromiumPage(
+  files?: Readonly<Record<string, string>>,
+): Promise<{ browser: Browser; page: Page }>;
