@@ -4,5 +4,6 @@ export function runtimeFolder(): string;
 export function useSwiftShader(): void;
 export function nodeDevice(descriptor?: GPUDeviceDescriptor): Promise<GPUDevice>;
 export function chromiumPage(
-  files?: Readonly<Record<string, string>>,
+  files?: Readonly<Record<string, string | Buffer>>,
+  options?: { readonly isolated?: boolean },
 ): Promise<{ browser: Browser; page: Page }>;

@@ -84,9 +84,9 @@ const flags = [
 
 /**
  * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path.
- * CHROMIUM_PATH chooses another browser than the one from npm.
+ * `isolated`: cross-origin isolated, so that it may share memory between threads. CHROMIUM_PATH chooses another browser than the one from npm.
  */
-export async function chromiumPage(files = {}) {
+export async function chromiumPage(files = {}, { isolated = false } = {}) {
   const { chromium } = await import('playwright-core');
   const own = process.env.CHROMIUM_PATH;
   const folder = own ? undefined : runtimeFolder();
@@ -102,8 +102,19 @@ export async function chromiumPage(files = {}) {
     const { pathname } = new URL(route.request().url());
     const body = pathname === '/' ? '<!doctype html><title>test</title>' : files[pathname];
     if (body === undefined) return route.fulfill({ status: 404, body: '' });
-    const contentType = pathname === '/' ? 'text/html' : 'text/javascript';
-    return route.fulfill({ body, contentType });
+    const contentType =
+      pathname === '/'
+        ? 'text/html'
+        : pathname.endsWith('.wasm')
+          ? 'application/wasm'
+          : 'text/javascript';
+    const headers = isolated
+      ? {
+          'Cross-Origin-Opener-Policy': 'same-origin',
+          'Cross-Origin-Embedder-Policy': 'require-corp',
+        }
+      : {};
+    return route.fulfill({ body, headers: { ...headers, 'Content-Type': contentType } });
   });
   await page.goto('http://localhost/');
   return { browser, page };

@@ -12,7 +12,10 @@ import { TfjsBackend } from './backend.js';
 import { type Place, VariableCell } from './cell.js';
 
 /** Hyperparameters, and groups by variable name. See the core for units, defaults and sources. */
-export type TfjsOptions = Omit<OptimizerOptions, 'placement'>;
+export type TfjsOptions = Omit<OptimizerOptions, 'placement'> & {
+  /** `false`: compose every step of plain tf operations, also where a fused one is faster. */
+  readonly fused?: boolean;
+};
 
 type NamedGradients = Parameters<tf.Optimizer['applyGradients']>[0];
 type NamedTensors = Awaited<ReturnType<tf.Optimizer['getWeights']>>;
@@ -44,14 +47,15 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     return new cls(options);
   }
 
-  readonly #backend = new TfjsBackend();
+  readonly #backend: TfjsBackend;
   #core: ScheduleFreeAdan<tf.Tensor>;
   /** By parameter name: that of the variable when it was first met, also after loading. */
   readonly #cells = new Map<string, VariableCell>();
 
   /** @throws OptionError that names the option, its value and what is allowed */
-  constructor(options: TfjsOptions = {}) {
+  constructor({ fused = true, ...options }: TfjsOptions = {}) {
     super();
+    this.#backend = new TfjsBackend({ fused });
     this.#core = this.#make(new Map(), options);
   }
 
@@ -101,14 +105,13 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
       ? variableGradients.map(({ name, tensor }) => [name, tensor] as const)
       : Object.entries(variableGradients);
     const registered = tf.engine().registeredVariables;
-    const gradients: Record<string, tf.Tensor> = {};
-    for (const [name, gradient] of entries) {
-      if (gradient == null) continue;
-      const variable = registered[name];
-      // The core's error tells the names that there are.
-      const [parameter = name] = variable ? this.#meet([variable]) : [];
-      gradients[parameter] = gradient;
-    }
+    const present = entries.filter(([, gradient]) => gradient != null);
+    const variables = present.flatMap(([name]) => registered[name] ?? []);
+    const parameters = new Map(this.#meet(variables).map((name, i) => [variables[i]!.name, name]));
+    // The core's error about a name that no variable has tells the names that there are.
+    const gradients = Object.fromEntries(
+      present.map(([name, gradient]) => [parameters.get(name) ?? name, gradient]),
+    );
     this.#core.step(gradients);
     this.incrementIterations();
   }
@@ -214,7 +217,8 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
 
   override getConfig(): tf.serialization.ConfigDict {
     const { hyperparameters } = this.#core.groups[0]!;
-    return { ...hyperparameters, betas: [...hyperparameters.betas] };
+    const { fused } = this.#backend;
+    return { ...hyperparameters, betas: [...hyperparameters.betas], ...(!fused && { fused }) };
   }
 
   /** Frees the state. The variables, which are yours, hold x. */
