@@ -163,7 +163,7 @@ function thirdParties(manifests) {
 const useCore = `
 const backend = new ReferenceBackend();
 const w = backend.upload(Float64Array.of(1), [1]);
-const optimizer = new ScheduleFreeAdan(
+const optimizer = scheduleFreeAdan(
   backend,
   { w },
   { learningRate: 0.5, betas: [0, 0, 0.99], epsilon: 1e-12, warmupSteps: 0 },
@@ -236,7 +236,7 @@ function checkConsumer(packages) {
           .filter((name) => !needsRunner.has(name))
           .map((name, i) => `import * as entry${i} from '${name}';\nexport { entry${i} };`);
         const body = strictest
-          ? `import { ScheduleFreeAdan } from '@schedule-free-adan/core';
+          ? `import { scheduleFreeAdan } from '@schedule-free-adan/core';
 import { ReferenceBackend } from '@schedule-free-adan/core/reference';
 ${useCore}`
           : '';
@@ -263,7 +263,7 @@ ${useCore}`
     check('consumer: a step from an ES module', () =>
       node(
         'step.mjs',
-        `import { ScheduleFreeAdan } from '@schedule-free-adan/core';
+        `import { scheduleFreeAdan } from '@schedule-free-adan/core';
 import { ReferenceBackend } from '@schedule-free-adan/core/reference';
 ${useCoreInJavaScript}`,
       ),
@@ -271,7 +271,7 @@ ${useCoreInJavaScript}`,
     check('consumer: a step from CommonJS', () =>
       node(
         'step.cjs',
-        `const { ScheduleFreeAdan } = require('@schedule-free-adan/core');
+        `const { scheduleFreeAdan } = require('@schedule-free-adan/core');
 const { ReferenceBackend } = require('@schedule-free-adan/core/reference');
 ${useCoreInJavaScript}`,
       ),

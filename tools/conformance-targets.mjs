@@ -1,4 +1,5 @@
-// The subjects of `npm run conformance`: every adapter's own targets.
+// The subjects of `npm run conformance`, beside the built-in reference.
+export { plainArrays as 'plain-arrays' } from '../examples/custom-backend/dist/target.js';
 export {
   tfjsCpu as 'tfjs-cpu',
   tfjsWasm as 'tfjs-wasm',

@@ -1,4 +1,5 @@
-import { type Backend, type FloatArray, ScheduleFreeAdan } from '@schedule-free-adan/core';
+import { type Backend, type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
+import { composedStep } from '@schedule-free-adan/core/rule';
 import type { Subject, SubjectSpec, Target, Values } from './target.js';
 
 export interface BackendTargetOptions<T> extends Pick<Target, 'unsupported' | 'knownFailures'> {
@@ -35,18 +36,18 @@ export const erased = <T>(
 
 /** A subject over a backend, as {@link backendTarget} makes it. */
 export function backendSubject<T>(
-  raw: Backend<T>,
+  backend: Backend<T>,
   spec: SubjectSpec,
   { placement, foreign }: Pick<BackendTargetOptions<T>, 'placement' | 'foreign'> = {},
   fused = true,
 ): Subject<T> {
-  const { backend, live } = counted(raw, fused);
+  const live = countTensors(backend);
   const initial = spec.parameters.map(
     ({ name, values, shape }) => [name, backend.upload(values, shape)] as const,
   );
   let optimizer: ScheduleFreeAdan<T>;
   try {
-    optimizer = new ScheduleFreeAdan(backend, initial, {
+    optimizer = scheduleFreeAdan(fused ? backend : withComposedStep(backend), initial, {
       ...spec.options,
       ...(placement && { placement }),
     });
@@ -104,39 +105,48 @@ const makers = [
   'select',
 ] as const;
 
-/** The same backend, with a count of the tensors that are alive. */
-function counted<T>(raw: Backend<T>, fused: boolean) {
-  let tensors: T[] = [];
-  const noted = Object.fromEntries(
-    makers.map((key) => {
-      const make = raw[key].bind(raw) as (...operands: never[]) => T;
-      return [
-        key,
-        (...operands: never[]) => {
-          const tensor = make(...operands);
-          tensors.push(tensor);
-          return tensor;
-        },
-      ];
-    }),
-  ) as Pick<Backend<T>, (typeof makers)[number]>;
-  const live = () => {
-    tensors = tensors.filter((tensor) => !raw.inspect(tensor).disposed);
-    return tensors.length;
-  };
-  const step = raw.step?.bind(raw);
-  const downloadSync = raw.downloadSync?.bind(raw);
-  const backend: Backend<T> = {
-    ...noted,
-    dtype: raw.dtype,
-    download: (tensor): Promise<FloatArray> => raw.download(tensor),
+/** The same primitives, with the step that the core composes out of them. */
+function withComposedStep<T>(backend: Backend<T>): Backend<T> {
+  const methods = [...makers, 'download', 'dispose', 'inspect'] as const;
+  const bound = Object.fromEntries(
+    methods.map((key) => [key, (backend[key] as () => unknown).bind(backend)]),
+  ) as unknown as Pick<Backend<T>, (typeof methods)[number]>;
+  const downloadSync = backend.downloadSync?.bind(backend);
+  return {
+    ...bound,
+    dtype: backend.dtype,
     ...(downloadSync && { downloadSync }),
-    dispose: (tensor) => {
-      raw.dispose(tensor);
-      if (tensors.length > 4096) live();
-    },
-    inspect: (tensor) => raw.inspect(tensor),
-    ...(fused && step && { step }),
+    step: (request) => composedStep(backend, request),
   };
-  return { backend, live };
+}
+
+const counts = new WeakMap<object, () => number>();
+
+/**
+ * Counts a backend's tensors that are alive, from now on. Its methods are replaced on the object
+ * itself, so that tensors which they make for each other are seen as well.
+ */
+function countTensors<T>(backend: Backend<T>): () => number {
+  let count = counts.get(backend);
+  if (!count) {
+    let tensors = new Set<T>();
+    count = () => {
+      tensors = new Set([...tensors].filter((tensor) => !backend.inspect(tensor).disposed));
+      return tensors.size;
+    };
+    counts.set(backend, count);
+    let made = 0;
+    for (const key of makers) {
+      const make = backend[key].bind(backend) as (...operands: unknown[]) => T;
+      const counting = (...operands: unknown[]) => {
+        const tensor = make(...operands);
+        tensors.add(tensor);
+        if (++made % 4096 === 0) count?.();
+        return tensor;
+      };
+      Object.defineProperty(backend, key, { value: counting, configurable: true, writable: true });
+    }
+  }
+  const before = count();
+  return () => count() - before;
 }

@@ -1,4 +1,5 @@
-import { decodeCheckpoint, type FloatArray, type StoredKey } from '@schedule-free-adan/core';
+import type { FloatArray } from '@schedule-free-adan/core';
+import { decodeCheckpoint, type StoredKey } from '@schedule-free-adan/core/checkpoints';
 import { type Context, ensure } from './check.js';
 import type { Subject } from './target.js';
 import { budget, largest, sameBits } from './ulps.js';

@@ -1,4 +1,5 @@
-import type { Coefficients } from './schedule.js';
+import type { GroupHyperparameters } from './hyperparameters.js';
+import type { Scalars } from './schedule.js';
 import type { Algebra, ElementState, RuleForm } from './update-rule.js';
 
 export type FloatArray = Float32Array | Float64Array;
@@ -42,30 +43,31 @@ export interface Backend<T> extends Algebra<T> {
   /** A copy of `a` where the scalar `condition` is not 0, else a copy of `b`. */
   select(condition: T, a: T, b: T): T;
   /**
-   * Takes one step over all entries, in place of the composed one, for speed. Writes or replaces the
-   * tensors of each entry's `state` and of `metrics`; it disposes what it replaces, except the
-   * parameter.
+   * Takes one step over all entries: out of the primitives, `composedStep(this, request)` of
+   * `@schedule-free-adan/core/rule`, or fused, for speed. Writes or replaces the tensors of each
+   * entry's `state` and of `metrics`; disposes what it replaces, except the parameter.
    */
-  step?: ((request: StepRequest<T>) => void) | undefined;
+  step(request: StepRequest<T>): void;
 }
 
-/**
- * State of one parameter, as a step sees it. Assigning `parameter` hands the tensor over; whoever owns
- * the parameter disposes the old one.
- */
-export interface ParameterState<T> extends ElementState<T> {
-  /**
-   * A scalar: 1 once `g` holds a gradient, 0 before the first and after a restart. It lives beside
-   * the tensors, since a step may be skipped without the host's knowledge. Present where `g` is.
-   */
-  seen?: T;
+export interface StepGroup {
+  readonly hyperparameters: GroupHyperparameters;
+  readonly scalars: Scalars;
 }
 
 export interface StepEntry<T> {
   readonly name: string;
   readonly form: RuleForm;
-  readonly coefficients: Coefficients;
-  readonly state: ParameterState<T>;
+  /**
+   * The parameter's group, this step counted in; the same object for every parameter of the group.
+   * `coefficients(group)` of the rule makes numbers of it.
+   */
+  readonly group: StepGroup;
+  /**
+   * Assigning `state.parameter` hands the tensor over: whoever owns the parameter disposes the old
+   * one.
+   */
+  readonly state: ElementState<T>;
   /** Raw gradient at y. Must not be written to. */
   readonly gradient: T;
 }

@@ -77,28 +77,30 @@ export const adanDefaults: Hyperparameters = {
   scheduleFree: false,
 };
 
-export const optimizerWide = ['maxGradNorm', 'nonFinite', 'scheduleFree'] as const;
+type Range = readonly [test: (value: never) => boolean, allowed: string];
 
-const number = (test: (v: number) => boolean) => (v: unknown) =>
-  typeof v === 'number' && Number.isFinite(v) && test(v);
-const nonNegative = [number((v) => v >= 0), 'a finite number ≥ 0'] as const;
-const oneOf = (...values: unknown[]) =>
-  [(v: unknown) => values.includes(v), values.map((v) => JSON.stringify(v)).join(' or ')] as const;
+const isNumber = (value: unknown): value is number => Number.isFinite(value);
+const isBeta = (value: unknown) => isNumber(value) && value >= 0 && value < 1;
+const nonNegative: Range = [(v: unknown) => isNumber(v) && v >= 0, 'a finite number ≥ 0'];
+const oneOf = (...values: unknown[]): Range => [
+  (v: unknown) => values.includes(v),
+  values.map((v) => JSON.stringify(v)).join(' or '),
+];
 
-const rules: Record<keyof Hyperparameters, readonly [(v: unknown) => boolean, string]> = {
+const ranges: Readonly<Record<string, Range>> = {
   learningRate: nonNegative,
   momentum: [
-    number((v) => v > 0 && v <= 1),
-    'a number with 0 < momentum ≤ 1 (at 0 the training point y is z and holds no trace of the average x)',
+    (v: unknown) => isNumber(v) && v > 0 && v <= 1,
+    'a number in (0, 1]: at 0, y is z, and x is lost',
   ],
   betas: [
-    (v) => Array.isArray(v) && v.length === 3 && v.every(number((b) => b >= 0 && b < 1)),
+    (v: unknown) => Array.isArray(v) && v.length === 3 && v.every(isBeta),
     'three numbers in [0, 1)',
   ],
-  epsilon: [number((v) => v > 0), 'a finite number > 0'],
+  epsilon: [(v: unknown) => isNumber(v) && v > 0, 'a finite number > 0'],
   weightDecay: nonNegative,
   decay: oneOf('y', 'z', 'prox'),
-  warmupSteps: [number((v) => v >= 0 && Number.isInteger(v)), 'an integer ≥ 0'],
+  warmupSteps: [(v: unknown) => Number.isInteger(v) && (v as number) >= 0, 'an integer ≥ 0'],
   r: nonNegative,
   weightLrPower: nonNegative,
   maxGradNorm: nonNegative,
@@ -106,93 +108,47 @@ const rules: Record<keyof Hyperparameters, readonly [(v: unknown) => boolean, st
   scheduleFree: oneOf(true, false),
 };
 
-const show = (value: unknown) =>
-  Object.is(value, -0) ? '-0' : (JSON.stringify(value) ?? String(value));
+function refuse(name: string, where: string, value: unknown, remedy: string): never {
+  const shown = typeof value === 'number' ? value : JSON.stringify(value);
+  const message = `${name}${where} is ${shown}; give ${remedy}.`;
+  throw new OptionError('invalid-option', message, name, value);
+}
 
 /** Throws an {@link OptionError} unless `value` is allowed for the hyperparameter `name`. */
 export function checkHyperparameter(name: string, value: unknown, where = ''): void {
-  const rule = Object.hasOwn(rules, name) ? rules[name as keyof Hyperparameters] : undefined;
-  if (!rule) {
-    throw new OptionError(
-      'unknown-option',
-      `Unknown option '${name}'${where}. Options are ${Object.keys(rules).join(', ')}.`,
-      name,
-      value,
-    );
+  if (!Object.hasOwn(ranges, name)) {
+    const known = Object.keys(ranges).join(', ');
+    const message = `'${name}'${where} is no option; options are ${known}.`;
+    throw new OptionError('unknown-option', message, name, value);
   }
-  if (!rule[0](value)) {
-    const given = typeof value === 'number' ? String(value) : show(value);
-    throw new OptionError(
-      'invalid-option',
-      `${name}${where} is ${given}; give ${rule[1]}.`,
-      name,
-      value,
-    );
-  }
+  const [test, allowed] = ranges[name]!;
+  if (!test(value as never)) refuse(name, where, value, allowed);
 }
 
 /**
- * Fills in defaults and validates.
+ * Fills in defaults, or for a group the values of the optimizer, `base`; and validates.
  * @throws OptionError `unknown-option` or `invalid-option`, naming the option and its value.
  */
-export function resolveHyperparameters(options: HyperparameterOptions = {}): Hyperparameters {
-  const given: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue;
-    checkHyperparameter(name, value);
-    given[name] = name === 'betas' ? [...(value as readonly number[])] : value;
-  }
-  const resolved = {
-    ...(options.scheduleFree === false ? adanDefaults : scheduleFreeDefaults),
-    ...given,
-  };
-  checkCombination(resolved);
-  return resolved;
-}
-
-/**
- * The hyperparameters of a group: those of the optimizer, with the group's own on top.
- * @throws OptionError also for an option that only the whole optimizer can have.
- */
-export function resolveGroup(
-  base: Hyperparameters,
-  options: object,
-  where: string,
+export function resolveHyperparameters(
+  options: HyperparameterOptions,
+  base?: Hyperparameters,
+  where = '',
 ): Hyperparameters {
-  const group: Record<string, unknown> = {};
+  const plain = options.scheduleFree === false;
+  const resolved = { ...(base ?? (plain ? adanDefaults : scheduleFreeDefaults)) };
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
-    if ((optimizerWide as readonly string[]).includes(name)) {
-      throw new OptionError(
-        'invalid-option',
-        `${name}${where} belongs to the whole optimizer; set it beside the groups.`,
-        name,
-        value,
-      );
-    }
     checkHyperparameter(name, value, where);
-    group[name] = value;
+    if (base && /maxGradNorm|nonFinite|scheduleFree/.test(name)) {
+      refuse(name, where, value, 'it beside the groups');
+    }
+    Object.assign(resolved, { [name]: structuredClone(value) });
   }
-  const resolved = { ...base, ...group };
-  checkCombination(resolved, where);
+  if (!resolved.scheduleFree) {
+    if (resolved.decay === 'y') refuse('decay', where, 'y', '"z" or "prox" to plain Adan');
+    if (resolved.momentum !== 1) {
+      refuse('momentum', where, resolved.momentum, 'none to plain Adan');
+    }
+  }
   return resolved;
-}
-
-function checkCombination(h: Hyperparameters, where = ''): void {
-  if (!h.scheduleFree && h.decay === 'y') {
-    throw new OptionError(
-      'invalid-option',
-      `decay${where} is "y", but plain Adan (scheduleFree: false) has no y; give "z" or "prox".`,
-      'decay',
-      h.decay,
-    );
-  }
-  if (!h.scheduleFree && h.momentum !== 1) {
-    throw new OptionError(
-      'invalid-option',
-      `momentum${where} is ${h.momentum}, but plain Adan (scheduleFree: false) does not average; leave it out.`,
-      'momentum',
-      h.momentum,
-    );
-  }
 }

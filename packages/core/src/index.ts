@@ -2,20 +2,12 @@ export type {
   Backend,
   Dtype,
   FloatArray,
-  ParameterState,
   StepEntry,
+  StepGroup,
   StepMetrics,
   StepRequest,
   TensorInfo,
 } from './backend.js';
-export {
-  decodeCheckpoint,
-  encodeCheckpoint,
-  type StoredGroup,
-  type StoredKey,
-  type TrainingState,
-} from './checkpoint.js';
-export { composedStep } from './composed-step.js';
 export {
   CheckpointError,
   type ErrorCode,
@@ -25,15 +17,12 @@ export {
   ScheduleFreeAdanError,
   StateError,
 } from './errors.js';
-export {
-  adanDefaults,
-  type Decay,
-  type GroupHyperparameters,
-  type HyperparameterOptions,
-  type Hyperparameters,
-  type NonFinitePolicy,
-  resolveHyperparameters,
-  scheduleFreeDefaults,
+export type {
+  Decay,
+  GroupHyperparameters,
+  HyperparameterOptions,
+  Hyperparameters,
+  NonFinitePolicy,
 } from './hyperparameters.js';
 export {
   type Group,
@@ -42,30 +31,7 @@ export {
   type Mode,
   type OptimizerOptions,
   type ParameterCell,
-  ScheduleFreeAdan,
+  type ScheduleFreeAdan,
+  scheduleFreeAdan,
 } from './optimizer.js';
-export {
-  decodeSafetensors,
-  encodeSafetensors,
-  type SafetensorsFile,
-  type StoredTensor,
-} from './safetensors.js';
-export {
-  advance,
-  type CoefficientName,
-  type Coefficients,
-  initialScalars,
-  type Scalars,
-} from './schedule.js';
-export {
-  type Algebra,
-  type ElementState,
-  evaluationPoint,
-  type Placement,
-  type RuleForm,
-  ruleForm,
-  type StateKey,
-  stateKeys,
-  trainingPoint,
-  updateRule,
-} from './update-rule.js';
+export type { Placement } from './update-rule.js';

@@ -12,72 +12,55 @@ export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
-interface HeaderEntry {
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly data_offsets: readonly [number, number];
+interface Header {
+  [tensor: string]: { dtype: string; shape: readonly number[]; data_offsets: readonly number[] };
 }
-
-export const dtypeOf = (data: FloatArray): Dtype =>
-  data instanceof Float64Array ? 'float64' : 'float32';
-const codes = { float32: 'F32', float64: 'F64' } as const;
 
 const bytesOf = (data: FloatArray) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+export const dtypeOf = (data: FloatArray): Dtype =>
+  data instanceof Float64Array ? 'float64' : 'float32';
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-const invalid = (why: string, subject?: string) =>
-  new CheckpointError('invalid-checkpoint', `This is not a usable checkpoint: ${why}.`, subject);
 
-let table: Uint32Array | undefined;
+export const invalid = (why: string, subject?: string, value?: unknown) =>
+  new CheckpointError('invalid-checkpoint', `Unusable checkpoint: ${why}.`, subject, value);
 
-/** CRC-32 (IEEE 802.3), continuing from `crc`. */
-function crc32(bytes: Uint8Array, crc = 0): number {
-  table ??= Uint32Array.from({ length: 256 }, (_, byte) => {
-    for (let bit = 0; bit < 8; bit++) byte = (byte >>> 1) ^ (0xedb88320 & -(byte & 1));
-    return byte;
-  });
-  let value = ~crc;
-  for (const byte of bytes) value = (value >>> 8) ^ table[(value ^ byte) & 0xff]!;
-  return ~value >>> 0;
+/** What `read` returns; any error in it is one of the file. */
+export function usable<R>(read: () => R): R {
+  try {
+    return read();
+  } catch (why) {
+    throw invalid((why as Error).message);
+  }
 }
 
-/** Over names, shapes, values and metadata, in an order that does not depend on the file's layout. */
-function checksum(file: SafetensorsFile): string {
-  const encoder = new TextEncoder();
-  let crc = 0;
-  for (const [key, value] of Object.entries(file.metadata).sort()) {
-    if (key !== 'checksum') crc = crc32(encoder.encode(`${key}\n${value}\n`), crc);
-  }
-  for (const name of [...file.tensors.keys()].sort()) {
-    const { shape, data } = file.tensors.get(name)!;
-    crc = crc32(encoder.encode(`${name}\n${dtypeOf(data)}\n${shape.join()}\n`), crc);
-    crc = crc32(bytesOf(data), crc);
-  }
-  return `crc32:${crc.toString(16).padStart(8, '0')}`;
+/** FNV-1a, 32 bits: any one changed byte changes it. */
+function checksum(...parts: readonly Uint8Array[]): string {
+  let hash = 0x811c9dc5;
+  for (const bytes of parts) for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return String(hash >>> 0);
 }
 
-/** Writes a safetensors file, with a checksum among its metadata. */
-export function encodeSafetensors(file: SafetensorsFile): Uint8Array {
-  const header: Record<string, unknown> = {
-    __metadata__: { ...file.metadata, checksum: checksum(file) },
-  };
-  let offset = 0;
-  for (const [name, { shape, data }] of file.tensors) {
-    const end = offset + data.byteLength;
-    header[name] = { dtype: codes[dtypeOf(data)], shape, data_offsets: [offset, end] };
-    offset = end;
+const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+
+/** Writes a safetensors file, with a checksum of header and values among its metadata. */
+export function encodeSafetensors({ metadata, tensors }: SafetensorsFile): Uint8Array {
+  const header: Header = {};
+  let length = 0;
+  for (const [name, { shape, data }] of tensors) {
+    const dtype = dtypeOf(data) === 'float64' ? 'F64' : 'F32';
+    header[name] = { dtype, shape, data_offsets: [length, length + data.byteLength] };
+    length += data.byteLength;
   }
-  let json = new TextEncoder().encode(JSON.stringify(header));
-  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
-  padded.set(json);
-  json = padded;
-  const bytes = new Uint8Array(8 + json.length + offset);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
+  const values = new Uint8Array(length);
+  for (const [name, { data }] of tensors) values.set(bytesOf(data), header[name]!.data_offsets[0]);
+  const sealed = { ...metadata, checksum: checksum(encode([metadata, header]), values) };
+  const json = encode({ __metadata__: sealed, ...header });
+  // The values start at a multiple of eight; the format allows spaces behind the header.
+  const start = 8 + Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(start + length).fill(0x20, 0, start);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(start - 8), true);
   bytes.set(json, 8);
-  offset = 8 + json.length;
-  for (const { data } of file.tensors.values()) {
-    bytes.set(bytesOf(data), offset);
-    offset += data.byteLength;
-  }
+  bytes.set(values, start);
   return bytes;
 }
 
@@ -86,43 +69,30 @@ export function encodeSafetensors(file: SafetensorsFile): Uint8Array {
  * @throws CheckpointError `invalid-checkpoint` for anything damaged, before it allocates for it.
  */
 export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
-  if (!(bytes instanceof Uint8Array)) throw invalid('it is not a Uint8Array');
-  if (bytes.length < 8) throw invalid(`it has ${bytes.length} bytes, a header needs 8`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const start = 8 + Number(view.getBigUint64(0, true));
-  if (start > bytes.length) throw invalid('its header is longer than the file');
-  let header: Record<string, HeaderEntry> & { __metadata__?: Record<string, string> };
-  try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(8, start)));
-  } catch {
-    throw invalid('its header is not JSON');
-  }
-  if (typeof header !== 'object' || header === null) throw invalid('its header is not an object');
-  const { __metadata__: metadata = {}, ...entries } = header;
-  const tensors = new Map<string, StoredTensor>();
-  for (const [name, entry] of Object.entries(entries)) {
-    const [begin, end] = entry?.data_offsets ?? [];
-    const width = entry?.dtype === 'F64' ? 8 : 4;
-    if (entry?.dtype !== 'F64' && entry?.dtype !== 'F32') {
-      throw invalid(`tensor '${name}' has dtype ${entry?.dtype}; F32 and F64 are supported`, name);
+  return usable(() => {
+    const tensors = new Map<string, StoredTensor>();
+    const start = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
+    const text = new TextDecoder().decode(bytes.subarray(8, start));
+    const { __metadata__: metadata = {}, ...header } = JSON.parse(text) as Header & {
+      __metadata__?: Record<string, string>;
+    };
+    const values = bytes.subarray(start);
+    for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
+      const [begin, end] = data_offsets as [number, number];
+      const width = dtype === 'F64' ? 8 : dtype === 'F32' ? 4 : Number.NaN;
+      if (!(begin >= 0 && end <= values.length) || end - begin !== sizeOf(shape) * width) {
+        throw new Error(`'${name}' can't be ${dtype} of shape [${shape}]`);
+      }
+      const data = values.slice(begin, end).buffer;
+      tensors.set(name, {
+        shape,
+        data: width > 4 ? new Float64Array(data) : new Float32Array(data),
+      });
     }
-    if (
-      !Array.isArray(entry.shape) ||
-      !entry.shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0) ||
-      !(begin! >= 0 && end! <= bytes.length - start) ||
-      end! - begin! !== width * sizeOf(entry.shape)
-    ) {
-      throw invalid(`tensor '${name}' lies outside of the file or has the wrong length`, name);
+    const { checksum: expected, ...rest } = metadata;
+    if (expected !== undefined && expected !== checksum(encode([rest, header]), values)) {
+      throw new Error('its checksum differs');
     }
-    const data = bytes.slice(start + begin!, start + end!).buffer;
-    tensors.set(name, {
-      shape: entry.shape,
-      data: width === 8 ? new Float64Array(data) : new Float32Array(data),
-    });
-  }
-  const file = { metadata, tensors };
-  if (metadata.checksum !== undefined && metadata.checksum !== checksum(file)) {
-    throw invalid('its checksum does not match, so some of its bytes have changed', 'checksum');
-  }
-  return file;
+    return { metadata, tensors };
+  });
 }

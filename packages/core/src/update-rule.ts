@@ -1,5 +1,5 @@
+import type { CoefficientName } from './coefficients.js';
 import type { GroupHyperparameters } from './hyperparameters.js';
-import type { CoefficientName } from './schedule.js';
 
 /**
  * The arithmetic that the rule is written in. With T = number it computes, with T = a tensor it
@@ -53,6 +53,11 @@ export interface ElementState<T> {
   v?: T;
   n: T;
   g?: T;
+  /**
+   * 1 once `g` holds a gradient, 0 before the first and after a restart: a scalar beside the tensors,
+   * since a step may be skipped without the host's knowledge. The rule itself does not look at it.
+   */
+  seen?: T;
 }
 
 export type StateKey = keyof ElementState<unknown>;
@@ -64,7 +69,7 @@ export function stateKeys(form: RuleForm): StateKey[] {
   if (form.firstMoment) keys.push('m');
   if (form.gradientDifference) keys.push('v');
   keys.push('n');
-  if (form.gradientDifference) keys.push('g');
+  if (form.gradientDifference) keys.push('g', 'seen');
   return keys;
 }
 

@@ -1,4 +1,5 @@
-import type { Backend, FloatArray, TensorInfo } from '@schedule-free-adan/core';
+import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
+import { composedStep } from '@schedule-free-adan/core/rule';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Backends of tfjs whose memory the host can read without waiting. */
@@ -87,6 +88,10 @@ export class TfjsBackend implements Backend<tf.Tensor> {
     const read = this.downloadSync;
     if (read) return this.copy(read(condition)[0] === 0 ? b : a);
     return tf.keep(tf.tidy(() => tf.where(tf.notEqual(condition, 0), a, b)));
+  }
+
+  step(request: StepRequest<tf.Tensor>): void {
+    composedStep(this, request);
   }
 }
 

@@ -1,12 +1,12 @@
 import {
-  decodeCheckpoint,
   type Group,
   type Metrics,
   type Mode,
   type OptimizerOptions,
-  ScheduleFreeAdan,
-  type TrainingState,
+  type ScheduleFreeAdan,
+  scheduleFreeAdan,
 } from '@schedule-free-adan/core';
+import { decodeCheckpoint, type TrainingState } from '@schedule-free-adan/core/checkpoints';
 import * as tf from '@tensorflow/tfjs-core';
 import { TfjsBackend } from './backend.js';
 import { type Place, VariableCell } from './cell.js';
@@ -52,11 +52,16 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
   /** @throws OptionError that names the option, its value and what is allowed */
   constructor(options: TfjsOptions = {}) {
     super();
-    this.#core = this.#make({}, options);
+    this.#core = this.#make(new Map(), options);
   }
 
-  #make(cells: Record<string, VariableCell>, options: TfjsOptions): ScheduleFreeAdan<tf.Tensor> {
-    return new ScheduleFreeAdan<tf.Tensor>(this.#backend, cells, { ...options, placement: 'x' });
+  #make(
+    cells: ReadonlyMap<string, VariableCell>,
+    options: TfjsOptions,
+  ): ScheduleFreeAdan<tf.Tensor> {
+    const core = scheduleFreeAdan<tf.Tensor>(this.#backend, {}, { ...options, placement: 'x' });
+    for (const [name, cell] of cells) core.addCell(name, cell);
+    return core;
   }
 
   /** Of the default group; set it before any step for a schedule of your own. Finite, ≥ 0. */
@@ -175,11 +180,11 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     const names = new Map(
       [...matchVariables([...state.tensors.keys()], variables)].map(([name, v]) => [v, name]),
     );
-    const places = variables.map((variable) => [
-      names.get(variable) ?? variable.name,
-      { variable },
-    ]);
-    this.#restore(checkpoint, state, Object.fromEntries(places));
+    const places = new Map<string, Place>();
+    for (const variable of variables) {
+      places.set(names.get(variable) ?? variable.name, { variable });
+    }
+    this.#restore(checkpoint, state, places);
   }
 
   override async getWeights(): Promise<NamedTensors> {
@@ -200,11 +205,11 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     const words = (await state.tensor.data()) as Int32Array;
     const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength).slice();
     const stored = decodeCheckpoint(bytes);
-    const places = [...stored.tensors].map(([name, { x, y }]) => [
-      name,
-      { held: tf.keep(tf.zeros([...(x ?? y)!.shape])) },
-    ]);
-    this.#restore(bytes, stored, Object.fromEntries(places));
+    const places = new Map<string, Place>();
+    for (const [name, { x, y }] of stored.tensors) {
+      places.set(name, { held: tf.keep(tf.zeros([...(x ?? y)!.shape])) });
+    }
+    this.#restore(bytes, stored, places);
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -219,16 +224,14 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
   }
 
   /** A new core with the groups of a stored state, for parameters that live in these places. */
-  #restore(bytes: Uint8Array, { groups }: TrainingState, places: Record<string, Place>): void {
+  #restore(bytes: Uint8Array, { groups }: TrainingState, places: ReadonlyMap<string, Place>): void {
     // x goes back into the variables first, or leaving the old state would put it there afterwards.
     this.#core.eval();
     const [base, ...rest] = groups.map(({ hyperparameters, parameters }) => {
       const { maxGradNorm, nonFinite, scheduleFree, ...own } = hyperparameters;
       return { wide: { maxGradNorm, nonFinite, scheduleFree }, own, parameters };
     });
-    const cells = Object.fromEntries(
-      Object.entries(places).map(([name, place]) => [name, new VariableCell(place)]),
-    );
+    const cells = new Map([...places].map(([name, place]) => [name, new VariableCell(place)]));
     const core = this.#make(cells, {
       ...base?.wide,
       ...base?.own,
@@ -246,7 +249,7 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     this.dispose();
     this.#core = core;
     this.#cells.clear();
-    for (const [name, cell] of Object.entries(cells)) this.#cells.set(name, cell);
+    for (const [name, cell] of cells) this.#cells.set(name, cell);
   }
 
   /** The parameter names of these variables, which get a state when they are met for the first time. */
@@ -273,7 +276,7 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
       // The name may be that of a variable that is gone, with a state that no longer belongs to any.
       if (this.#cells.has(name)) this.#core.removeParameter(name);
       const cell = new VariableCell({ variable });
-      this.#core.addParameter(name, cell);
+      this.#core.addCell(name, cell);
       this.#cells.set(name, cell);
       known.set(variable, name);
     }

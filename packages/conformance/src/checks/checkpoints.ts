@@ -1,4 +1,8 @@
-import { decodeCheckpoint, decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core';
+import {
+  decodeCheckpoint,
+  decodeSafetensors,
+  encodeSafetensors,
+} from '@schedule-free-adan/core/checkpoints';
 import { type Check, ensure, expectError } from '../check.js';
 import { referenceTarget } from '../reference-target.js';
 import { gradientsFor, type Options, specOf, stepWith } from '../samples.js';

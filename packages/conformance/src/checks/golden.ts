@@ -1,4 +1,5 @@
-import type { FloatArray, StoredKey } from '@schedule-free-adan/core';
+import type { FloatArray } from '@schedule-free-adan/core';
+import type { StoredKey } from '@schedule-free-adan/core/checkpoints';
 import type { Check, Context } from '../check.js';
 import type { GoldenCase, GoldenFile, GoldenKey } from '../golden/format.js';
 import { stepWith } from '../samples.js';

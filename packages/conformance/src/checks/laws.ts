@@ -1,9 +1,5 @@
-import {
-  advance,
-  decodeCheckpoint,
-  initialScalars,
-  resolveHyperparameters,
-} from '@schedule-free-adan/core';
+import { decodeCheckpoint } from '@schedule-free-adan/core/checkpoints';
+import { advance, initialScalars, resolveHyperparameters } from '@schedule-free-adan/core/rule';
 import fc from 'fast-check';
 import { type Check, type Context, ensure } from '../check.js';
 import { type GradientValues, gradientsFor, type Options, specOf, stepWith } from '../samples.js';
@@ -451,7 +447,7 @@ export const lawChecks: readonly Check[] = [
       let scalars = initialScalars;
       for (const g of gradientsFor(spec, 20, context.seed)) {
         await stepWith(subject, spec, g);
-        ({ scalars } = advance(scalars, resolveHyperparameters(options)));
+        scalars = advance(scalars, resolveHyperparameters(options));
       }
       const [group] = decodeCheckpoint(await subject.save()).groups;
       for (const [key, value] of Object.entries(scalars)) {

@@ -5,22 +5,22 @@ import { type GradientValues, gradientsFor, type Options, specOf, stepWith } fro
 import { compareSnapshots, Scales, snapshot } from '../state.js';
 import type { Subject, SubjectSpec } from '../target.js';
 
+interface Watching {
+  readonly compareAt?: (step: number) => boolean;
+  /** Done to either side before a step. */
+  readonly before?: (subject: Subject, step: number) => void | Promise<void>;
+}
+
 /** Steps a subject and the float64 oracle side by side, comparing x, y, z and the moments. */
 export async function againstOracle(
   context: Context,
   spec: SubjectSpec,
   gradients: readonly GradientValues[],
-  {
-    compareAt = () => true,
-    before = () => {},
-  }: {
-    compareAt?: (step: number) => boolean;
-    before?: (subject: Subject, step: number) => void | Promise<void>;
-  } = {},
+  options: Watching = {},
 ): Promise<void> {
   const subject = await context.create(spec);
   const oracle = await context.create(spec, referenceTarget);
-  await agree(context, subject, oracle, spec, gradients, { compareAt, before });
+  await agree(context, subject, oracle, spec, gradients, options);
 }
 
 async function agree(
@@ -29,13 +29,7 @@ async function agree(
   oracle: Subject,
   spec: SubjectSpec,
   gradients: readonly GradientValues[],
-  {
-    compareAt = () => true,
-    before = () => {},
-  }: {
-    compareAt?: (step: number) => boolean;
-    before?: (subject: Subject, step: number) => void | Promise<void>;
-  } = {},
+  { compareAt = () => true, before = () => {} }: Watching = {},
 ): Promise<void> {
   const scales = new Scales();
   const { momentum = 1 } = spec.options;

@@ -1,5 +1,6 @@
 import type { StepEntry, StepRequest } from '@schedule-free-adan/core';
 import { ReferenceBackend, type ReferenceTensor } from '@schedule-free-adan/core/reference';
+import type { Coefficients } from '@schedule-free-adan/core/rule';
 
 export type Request = StepRequest<ReferenceTensor>;
 export type Entry = StepEntry<ReferenceTensor>;
@@ -17,18 +18,20 @@ export class BrokenBackend extends ReferenceBackend {
   }
 }
 
-/** Changes the coefficients of every entry. */
-export const withCoefficients =
-  (change: (c: Entry['coefficients'], entry: Entry) => Partial<Entry['coefficients']>) =>
-  (correct: Step): Step =>
-  (request) =>
-    correct({
-      ...request,
-      entries: request.entries.map((entry) => ({
-        ...entry,
-        coefficients: { ...entry.coefficients, ...change(entry.coefficients, entry) },
-      })),
-    });
+/** The reference backend with its coefficients changed. */
+export class MisweighingBackend extends ReferenceBackend {
+  readonly #change: Change;
+  constructor(change: Change) {
+    super();
+    this.#change = change;
+  }
+  override coefficients(entry: Entry): Coefficients {
+    const c = super.coefficients(entry);
+    return { ...c, ...this.#change(c, entry) };
+  }
+}
+
+export type Change = (c: Coefficients, entry: Entry) => Partial<Coefficients>;
 
 /** Runs something around the correct step for every entry. */
 export const around =

@@ -1,16 +1,25 @@
+import { ScheduleFreeAdanError } from '@schedule-free-adan/core';
 import {
   decodeCheckpoint,
   encodeCheckpoint,
-  ScheduleFreeAdanError,
   type StoredTensor,
   type TrainingState,
-} from '@schedule-free-adan/core';
+} from '@schedule-free-adan/core/checkpoints';
 import { ReferenceBackend } from '@schedule-free-adan/core/reference';
+import { coefficients, composedStep } from '@schedule-free-adan/core/rule';
 import { backendSubject, erased } from '../backend-target.js';
 import { referenceTarget } from '../reference-target.js';
 import { Session } from '../run.js';
 import type { Subject, SubjectSpec, Target } from '../target.js';
-import { around, BrokenBackend, type Entry, type Step, withCoefficients } from './broken-step.js';
+import {
+  around,
+  BrokenBackend,
+  type Change,
+  type Entry,
+  MisweighingBackend,
+  type Request,
+  type Step,
+} from './broken-step.js';
 
 /** A backend or optimizer with one fault, which the suite must notice. */
 export interface Mutant {
@@ -41,6 +50,14 @@ const step = (
   target: target(name, (spec) => backendSubject(new BrokenBackend(broken(spec)), spec)),
 });
 
+/** A fault in the coefficients of a step. */
+const weighing = (name: string, fault: string, caughtBy: string, change: () => Change): Mutant => ({
+  name,
+  fault,
+  caughtBy,
+  target: target(name, (spec) => backendSubject(new MisweighingBackend(change()), spec)),
+});
+
 /** A fault in a primitive of a backend that has no fused step. */
 const primitive = (
   name: string,
@@ -50,8 +67,8 @@ const primitive = (
 ): Mutant => {
   const backend = () => {
     const correct = new ReferenceBackend();
-    const { step: _, ...changes } = broken(correct) as Record<string, unknown>;
-    return Object.assign(correct, { step: undefined }, changes) as ReferenceBackend;
+    const composed = (request: Request) => composedStep(correct, request);
+    return Object.assign(correct, { step: composed }, broken(correct));
   };
   return {
     name,
@@ -99,7 +116,8 @@ export const mutants: readonly Mutant[] = [
     'z steps with the raw gradient in place of Adan’s direction',
     'step/schedule-free-m0-v0-decay-none',
     () =>
-      around(({ state, coefficients: c, gradient, form }) => {
+      around(({ state, group, gradient, form }) => {
+        const c = coefficients(group);
         if (!form.scheduleFree) return undefined;
         const [z, y] = [state.z!.data.slice(), state.parameter.data.slice()];
         return () =>
@@ -111,32 +129,32 @@ export const mutants: readonly Mutant[] = [
           });
       }),
   ),
-  step(
+  weighing(
     'one-minus-beta2',
     '1 − β2 for β2 in the Nesterov term, as in the paper’s notation but with code’s values',
     'step/schedule-free-m0-v1-decay-none',
-    () => withCoefficients((c) => ({ beta2: c.oneMinusBeta2, oneMinusBeta2: c.beta2 })),
+    () => (c) => ({ beta2: c.oneMinusBeta2, oneMinusBeta2: c.beta2 }),
   ),
-  step(
+  weighing(
     'bias-correction-multiplied',
     'moments are multiplied by their bias correction, not divided',
     'step/schedule-free-m0-v0-decay-none',
-    () => withCoefficients((c) => ({ scaleM: 1 / c.scaleM, scaleN: 1 / c.scaleN })),
+    () => (c) => ({ scaleM: 1 / c.scaleM, scaleN: 1 / c.scaleN }),
   ),
-  step(
+  weighing(
     'no-bias-correction-of-m',
     'the first moment is not corrected',
     'step/schedule-free-m1-v0-decay-none',
-    () => withCoefficients(() => ({ scaleM: 1 })),
+    () => () => ({ scaleM: 1 }),
   ),
-  step(
+  weighing(
     'warmup-only-in-the-weights',
     'warmup changes the averaging weights, but not the step',
     'step/warmup',
-    ({ options }) =>
-      withCoefficients(({ stepSize }) => ({
-        stepSize: options.warmupSteps ? (options.learningRate ?? 0.01) : stepSize,
-      })),
+    () =>
+      ({ stepSize }, { group: { hyperparameters } }) => ({
+        stepSize: hyperparameters.warmupSteps > 0 ? hyperparameters.learningRate : stepSize,
+      }),
   ),
   step(
     'previous-gradient-dropped',
@@ -174,9 +192,9 @@ export const mutants: readonly Mutant[] = [
     'each group is clipped by its own norm',
     'step/groups',
     () => (correct) => (request) => {
-      const kinds = new Set(request.entries.map((entry) => entry.coefficients));
+      const kinds = new Set(request.entries.map((entry) => entry.group));
       for (const kind of kinds) {
-        const entries = request.entries.filter((entry) => entry.coefficients === kind);
+        const entries = request.entries.filter((entry) => entry.group === kind);
         correct({ ...request, entries });
       }
     },
@@ -190,8 +208,12 @@ export const mutants: readonly Mutant[] = [
       let sum = 0;
       for (const { gradient } of entries) for (const g of gradient.data) sum += g * g;
       const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (Math.sqrt(sum) + epsilon)) : 1;
-      const scaled = withCoefficients((c) => ({ stepSize: c.stepSize * clip }));
-      scaled(correct)({ ...request, maxGradNorm: 0 });
+      const scaled = entries.map((entry) => {
+        const { scalars, hyperparameters: h } = entry.group;
+        const hyperparameters = { ...h, learningRate: h.learningRate * clip };
+        return { ...entry, group: { scalars, hyperparameters } };
+      });
+      correct({ ...request, entries: scaled, maxGradNorm: 0 });
       metrics.gradientNorm.data[0] = Math.sqrt(sum);
       metrics.clipFactor.data[0] = clip;
     },
@@ -216,25 +238,22 @@ export const mutants: readonly Mutant[] = [
       correct({
         ...request,
         entries: request.entries.map((entry) => {
-          const { form, coefficients: c } = entry;
+          const { form, group } = entry;
           if (form.decay !== 'y') return entry;
-          return {
-            ...entry,
-            form: { ...form, decay: 'z' },
-            coefficients: { ...c, decay: 1 - c.stepSize * c.decay },
-          };
+          const hyperparameters = { ...group.hyperparameters, decay: 'z' as const };
+          return { ...entry, form: { ...form, decay: 'z' }, group: { ...group, hyperparameters } };
         }),
       }),
   ),
-  step(
+  weighing(
     'one-beta-for-two-roles',
     'Adan’s β1 is also used as Schedule-Free’s momentum',
     'step/everything',
-    () => withCoefficients((c) => (c.beta1 > 0 ? { follow: 1 - c.beta1 * c.keepAverage } : {})),
+    () => (c) => (c.beta1 > 0 ? { follow: 1 - c.beta1 * c.keepAverage } : {}),
   ),
-  step('plain-mean', 'every step has the same weight in the average', 'step/warmup', () => {
+  weighing('plain-mean', 'every step has the same weight in the average', 'step/warmup', () => {
     const steps = new Map<string, number>();
-    return withCoefficients((c, { name }) => {
+    return (c, { name }) => {
       const t = (steps.get(name) ?? 0) + 1;
       steps.set(name, t);
       const average = 1 / t;
@@ -243,7 +262,7 @@ export const mutants: readonly Mutant[] = [
         keepAverage: 1 - average,
         follow: 1 - c.momentum * (1 - average),
       };
-    });
+    };
   }),
   step(
     'gradient-scaled-in-place',

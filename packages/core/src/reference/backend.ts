@@ -1,4 +1,5 @@
-import type { Backend, FloatArray, StepRequest, TensorInfo } from '../backend.js';
+import type { Backend, FloatArray, StepEntry, StepRequest, TensorInfo } from '../backend.js';
+import { type Coefficients, coefficients } from '../coefficients.js';
 import { numbers } from '../interpreters/numbers.js';
 import { type ElementState, stateKeys, updateRule } from '../update-rule.js';
 
@@ -63,6 +64,11 @@ export class ReferenceBackend implements Backend<ReferenceTensor> {
     return this.copy(condition.data[0] ? a : b);
   }
 
+  /** The numbers that the rule works with. */
+  coefficients(entry: StepEntry<ReferenceTensor>): Coefficients {
+    return coefficients(entry.group);
+  }
+
   step({ entries, maxGradNorm, epsilon, skipNonFinite, metrics }: StepRequest<ReferenceTensor>) {
     let sum = 0;
     let finite = true;
@@ -82,18 +88,20 @@ export class ReferenceBackend implements Backend<ReferenceTensor> {
       metrics.skippedSteps.data[0]! += 1;
       return;
     }
-    for (const { form, coefficients, state, gradient } of entries) {
-      const keys = stateKeys(form);
+    for (const entry of entries) {
+      const { form, state, gradient } = entry;
+      const c = this.coefficients(entry);
+      const keys = stateKeys(form).filter((key) => key !== 'seen');
       for (let i = 0; i < gradient.data.length; i++) {
         const g = gradient.data[i]! * clip;
         const element = Object.fromEntries(
           keys.map((key) => [key, state[key]!.data[i]]),
         ) as unknown as ElementState<number>;
         if (state.seen?.data[0] === 0) element.g = g;
-        const next = updateRule(numbers, form, coefficients, element, g);
+        const next = updateRule(numbers, form, c, element, g);
         for (const key of keys) state[key]!.data[i] = next[key]!;
       }
-      if (state.seen) state.seen.data[0] = 1;
+      state.seen?.data.fill(1);
     }
   }
 }

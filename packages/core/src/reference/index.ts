@@ -1,2 +1,1 @@
-export { numbers } from '../interpreters/numbers.js';
 export { ReferenceBackend, type ReferenceTensor } from './backend.js';

@@ -1,0 +1,13 @@
+// npm run bench -- NAME [options]
+const benchmarks = {
+  digits: '../examples/digits/dist/study.js',
+  'first-look': './first-look.mjs',
+};
+
+const [name, ...options] = process.argv.slice(2);
+if (!Object.hasOwn(benchmarks, name ?? '')) {
+  console.error(`'${name ?? ''}' is no benchmark; there is ${Object.keys(benchmarks).join(', ')}.`);
+  process.exit(2);
+}
+process.argv.splice(2, Number.POSITIVE_INFINITY, ...options);
+await import(benchmarks[name]);

@@ -1,0 +1,65 @@
+import * as tf from '@tensorflow/tfjs-core';
+import * as layers from '@tensorflow/tfjs-layers';
+import { type Batch, classes, type Digits, pixelsPerDigit } from './data.js';
+import { hiddenUnits } from './settings.js';
+
+/**
+ * 784-128-10 with a ReLU between, giving logits. Layers are named, so that variables are called the
+ * same in every process; initial weights depend on `seed` alone.
+ */
+export function buildModel(prefix: string, seed: number): layers.Sequential {
+  const model = layers.sequential();
+  model.add(
+    layers.layers.dense({
+      name: `${prefix}_hidden`,
+      inputShape: [pixelsPerDigit],
+      units: hiddenUnits,
+      activation: 'relu',
+      kernelInitializer: layers.initializers.glorotNormal({ seed: 2 * seed + 1 }),
+    }),
+  );
+  model.add(
+    layers.layers.dense({
+      name: `${prefix}_logits`,
+      units: classes,
+      kernelInitializer: layers.initializers.glorotNormal({ seed: 2 * seed + 2 }),
+    }),
+  );
+  return model;
+}
+
+/** The variables behind a model's weights; what `getWeights` hands out are these, not copies. */
+export const variablesOf = (model: layers.Sequential): tf.Variable[] =>
+  model.getWeights().map((weight) => {
+    if (!(weight instanceof tf.Variable)) throw new Error(`${weight.id} is not a variable.`);
+    return weight;
+  });
+
+const logits = (model: layers.Sequential, pixels: tf.Tensor): tf.Tensor =>
+  model.apply(pixels) as tf.Tensor;
+
+/** Mean cross-entropy over a batch. */
+export function batchLoss(model: layers.Sequential, batch: Batch): tf.Scalar {
+  const pixels = tf.tensor2d(batch.pixels, [batch.size, pixelsPerDigit]);
+  const targets = tf.tensor2d(batch.targets, [batch.size, classes]);
+  return tf.losses.softmaxCrossEntropy(targets, logits(model, pixels)) as tf.Scalar;
+}
+
+/** How many of the `count` digits from number `from` on the model names correctly. */
+export function countCorrect(
+  model: layers.Sequential,
+  digits: Digits,
+  from: number,
+  count: number,
+): number {
+  const labels = digits.labels.subarray(from, from + count);
+  const start = from * pixelsPerDigit;
+  const bytes = digits.images.subarray(start, start + labels.length * pixelsPerDigit);
+  const named = tf.tidy(() => {
+    const values = new Float32Array(bytes.length);
+    for (let i = 0; i < bytes.length; i++) values[i] = bytes[i]! / 255;
+    const pixels = tf.tensor2d(values, [labels.length, pixelsPerDigit]);
+    return tf.argMax(logits(model, pixels), 1).dataSync();
+  });
+  return labels.reduce((correct, label, i) => correct + Number(named[i] === label), 0);
+}

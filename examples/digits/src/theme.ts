@@ -1,0 +1,48 @@
+/**
+ * Colours from Okabe and Ito's colour-blind-safe set, darkened for text on white and lightened for
+ * dark mode; both optimizers also differ in lightness and stroke.
+ */
+const light = {
+  surface: '#ffffff',
+  page: '#f6f7f9',
+  ink: '#1b1f24',
+  muted: '#5b6470',
+  line: '#e1e4e8',
+  ours: '#0067a5',
+  'ours-y': '#3f9bd1',
+  adam: '#c24a00',
+  'adam-2': '#a8690a',
+  'adam-3': '#a8437e',
+};
+const dark: typeof light = {
+  surface: '#161b22',
+  page: '#0d1117',
+  ink: '#e8ecf1',
+  muted: '#9aa4b0',
+  line: '#2d343d',
+  ours: '#56b4e9',
+  'ours-y': '#8fd0f5',
+  adam: '#f58a4b',
+  'adam-2': '#e9b949',
+  'adam-3': '#e29ac6',
+};
+
+export type ColourName = keyof typeof light;
+export const colour = (name: ColourName): string => `var(--${name})`;
+
+const variables = (palette: typeof light) =>
+  Object.entries(palette)
+    .map(([name, value]) => `--${name}:${value}`)
+    .join(';');
+
+export const themeStyle = `:root{${variables(light)};color-scheme:light dark}
+@media (prefers-color-scheme:dark){:root{${variables(dark)}}}`;
+
+export const fontFamily =
+  "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','Noto Sans','Liberation Sans',Arial,sans-serif";
+
+/** Rules for text inside plots; Plot's own style sheet is left out, so that plots can be nested. */
+export const plotStyle = `svg text{font-family:${fontFamily};white-space:pre}
+svg .title{font-size:15px;font-weight:600;fill:var(--ink)}
+svg .subtitle{font-size:12px;fill:var(--muted)}
+svg .series{font-weight:600}`;

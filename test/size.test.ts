@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { describe, expect, test } from 'vitest';
+
+/** Bytes of an entry point, minified and gzipped, without the packages it stands on. */
+async function size(entry: string, external: string[] = []): Promise<number> {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    external,
+    write: false,
+  });
+  return gzipSync(outputFiles[0]!.contents, { level: 9 }).length;
+}
+
+const budgets: [string, string, number, string[]][] = [
+  ['the core', 'packages/core/dist/index.js', 5000, []],
+  ['the rule, for those who compose a step', 'packages/core/dist/rule.js', 2600, []],
+  [
+    'the tfjs adapter without core and tfjs',
+    'packages/tfjs/dist/index.js',
+    8000,
+    ['@schedule-free-adan/*', '@tensorflow/*'],
+  ],
+];
+
+describe('min + gzip of', () => {
+  test.each(budgets)('%s', async (_, entry, budget, external) => {
+    expect(await size(entry, external)).toBeLessThanOrEqual(budget);
+  });
+});
+
+test('the core imports nothing', () => {
+  const { dependencies, peerDependencies } = JSON.parse(
+    readFileSync('packages/core/package.json', 'utf8'),
+  );
+  expect([dependencies, peerDependencies]).toEqual([undefined, undefined]);
+});
