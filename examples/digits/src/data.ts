@@ -59,6 +59,12 @@ function wordGenerator(seed: number, stream: number): () => number {
   return next;
 }
 
+/** Random numbers in [0, 1), the same ones for a seed, for what is drawn before any epoch. */
+export function uniformNumbers(seed: number): () => number {
+  const next = wordGenerator(seed, 0);
+  return () => next() / 2 ** 32;
+}
+
 /**
  * The order in which an epoch visits `count` digits. A function of its arguments alone, so that a
  * resumed run needs no generator state and both optimizers see the same batches.
