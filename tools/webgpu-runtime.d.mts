@@ -4,5 +4,6 @@ export function runtimeFolder(): string;
 export function useSwiftShader(): void;
 export function nodeDevice(descriptor?: GPUDeviceDescriptor): Promise<GPUDevice>;
 export function chromiumPage(
-  files?: Readonly<Record<string, string>>,
+  files?: Readonly<Record<string, { readonly type: string; readonly body: Uint8Array | string }>>,
+  path?: string,
 ): Promise<{ browser: Browser; page: Page }>;

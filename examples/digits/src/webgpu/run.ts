@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
-import { type Digits, epochOrder, uniformNumbers } from '../data.js';
+import type { Digits } from '../data.js';
+import { epochOrder, uniformNumbers } from '../random.js';
 import { batchesPerEpoch, batchSize, hyperparameters } from '../settings.js';
 import type { Run, RunOptions, RunState } from '../train.js';
 import { GpuNetwork, initialWeights } from './network.js';
@@ -55,9 +56,9 @@ export class WebGpuRun implements Run {
         state.lossSum += loss * size;
         state.losses.push(loss);
         state.batch++;
+        onBatch();
       }
       state.seconds += (performance.now() - start) / 1000;
-      onBatch();
     }
     const accuracyAtX = await network.accuracy(this.#on(test), 'x');
     const accuracyAtY = await network.accuracy(this.#on(test), 'y');
