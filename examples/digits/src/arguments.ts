@@ -14,7 +14,8 @@ export const usage = `Trains a 784-128-10 network on the MNIST digits, with Sche
 
   --epochs N           passes over the training digits              (default 3)
   --optimizer NAME     sf-adan, adam or both, epoch by epoch        (default both)
-  --backend NAME       ${backendNames.join(' or ').padEnd(45)}(default wasm)
+  --backend NAME       ${backendNames.join(' or ').padEnd(45)}(default wasm;
+                       webgpu: sf-adan only, in kernels of the demo's own)
   --learning-rate R    of the optimizer; with both, of sf-adan      (default ${hyperparameters['sf-adan'].learningRate}; adam ${hyperparameters.adam.learningRate})
   --seed N             decides initial weights and data order       (default 1)
   --limit N            train on the first N digits only             (default ${trainingDigits})
@@ -153,8 +154,15 @@ export function readArguments(args: readonly string[]): Arguments {
   };
 }
 
+/** @throws InputError for settings that do not go together. */
 export function withDefaults(given: Partial<Settings>): Settings {
-  const optimizer = given.optimizer ?? 'both';
+  const onWebGpu = given.backend === 'webgpu';
+  const optimizer = given.optimizer ?? (onWebGpu ? 'sf-adan' : 'both');
+  if (onWebGpu && optimizer !== 'sf-adan') {
+    throw new InputError(
+      `--optimizer is '${optimizer}', but the backend webgpu trains with sf-adan only; leave it out.`,
+    );
+  }
   const { learningRate } = hyperparameters[optimizer === 'both' ? 'sf-adan' : optimizer];
   return {
     epochs: 3,

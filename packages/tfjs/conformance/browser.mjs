@@ -1,5 +1,5 @@
 // Runs in a page: every backend of tfjs that a browser has, and the conformance of the optimizer on it.
-import { runChecks } from '@schedule-free-adan/conformance';
+import { Session } from '@schedule-free-adan/conformance';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';
@@ -27,8 +27,10 @@ export async function useBackend(name) {
 /** Results of the suite. `only`: checks whose id begins so. */
 globalThis.conformanceOf = async (name, only = '') => {
   await useBackend(name);
+  const session = new Session(tfjsTarget(`tfjs-${name}`));
   const results = [];
-  for await (const result of runChecks(tfjsTarget(`tfjs-${name}`), { filter: only }))
-    results.push(result);
+  for (const check of session.checks) {
+    if (check.id.startsWith(only)) results.push(await session.run(check));
+  }
   return results;
 };

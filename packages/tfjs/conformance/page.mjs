@@ -29,12 +29,12 @@ export async function tfjsPage({
       'string_decoder',
     ],
   });
-  const files = { '/main.js': outputFiles[0].text };
+  const files = { '/main.js': { type: 'text/javascript', body: outputFiles[0].text } };
   for (const build of ['', '-simd', '-threaded-simd']) {
     const name = `tfjs-backend-wasm${build}.wasm`;
-    files[`/wasm/${name}`] = readFileSync(wasmFolder() + name);
+    files[`/wasm/${name}`] = { type: 'application/wasm', body: readFileSync(wasmFolder() + name) };
   }
-  const { browser, page } = await chromiumPage(files, { isolated: threads });
+  const { browser, page } = await chromiumPage(files, '/', { isolated: threads });
   const errors = [];
   page.on('pageerror', (error) => errors.push(error));
   await page.addScriptTag({ url: '/main.js', type: 'module' });

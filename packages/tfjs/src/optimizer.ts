@@ -12,10 +12,7 @@ import { TfjsBackend } from './backend.js';
 import { type Place, VariableCell } from './cell.js';
 
 /** Hyperparameters, and groups by variable name. See the core for units, defaults and sources. */
-export type TfjsOptions = Omit<OptimizerOptions, 'placement'> & {
-  /** `false`: compose every step of plain tf operations, also where a fused one is faster. */
-  readonly fused?: boolean;
-};
+export type TfjsOptions = Omit<OptimizerOptions, 'placement'>;
 
 type NamedGradients = Parameters<tf.Optimizer['applyGradients']>[0];
 type NamedTensors = Awaited<ReturnType<tf.Optimizer['getWeights']>>;
@@ -47,15 +44,14 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     return new cls(options);
   }
 
-  readonly #backend: TfjsBackend;
+  readonly #backend = new TfjsBackend();
   #core: ScheduleFreeAdan<tf.Tensor>;
   /** By parameter name: that of the variable when it was first met, also after loading. */
   readonly #cells = new Map<string, VariableCell>();
 
   /** @throws OptionError that names the option, its value and what is allowed */
-  constructor({ fused = true, ...options }: TfjsOptions = {}) {
+  constructor(options: TfjsOptions = {}) {
     super();
-    this.#backend = new TfjsBackend({ fused });
     this.#core = this.#make(new Map(), options);
   }
 
@@ -107,8 +103,10 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     const registered = tf.engine().registeredVariables;
     const present = entries.filter(([, gradient]) => gradient != null);
     const variables = present.flatMap(([name]) => registered[name] ?? []);
-    const parameters = new Map(this.#meet(variables).map((name, i) => [variables[i]!.name, name]));
-    // The core's error about a name that no variable has tells the names that there are.
+    const parameters = new Map(
+      this.#meet(variables).map((parameter, i) => [variables[i]!.name, parameter]),
+    );
+    // A name without a variable goes on as it is: the core's error tells the names that there are.
     const gradients = Object.fromEntries(
       present.map(([name, gradient]) => [parameters.get(name) ?? name, gradient]),
     );
@@ -217,8 +215,7 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
 
   override getConfig(): tf.serialization.ConfigDict {
     const { hyperparameters } = this.#core.groups[0]!;
-    const { fused } = this.#backend;
-    return { ...hyperparameters, betas: [...hyperparameters.betas], ...(!fused && { fused }) };
+    return { ...hyperparameters, betas: [...hyperparameters.betas] };
   }
 
   /** Frees the state. The variables, which are yours, hold x. */

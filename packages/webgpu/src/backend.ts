@@ -37,7 +37,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   readonly workgroupSize: number;
   readonly normThreads: number;
   readonly chunkBytes: number;
-  /** Bytes of GPU buffers that this backend holds. */
+  /** Bytes of GPU buffers that this backend holds, without those of readings under way. */
   bytes = 0;
   lost: string | undefined;
   lastPlan: Plan | undefined;
@@ -47,6 +47,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   #borrowed: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #garbage: GPUBuffer[] = [];
+  #postponed: (() => void)[] = [];
 
   constructor(
     readonly device: GPUDevice,
@@ -112,19 +113,23 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   async download(tensor: GpuTensor): Promise<Float32Array> {
     this.alive();
     const { length, half, size } = tensor;
-    const staging = this.allocate(Math.max(4, Math.ceil(size / 4) * 4), MAP_READ | COPY_DST);
-    this.transfer(tensor, staging, 0);
+    const staging = this.device.createBuffer({
+      size: padded(length),
+      usage: MAP_READ | COPY_DST,
+    });
+    this.transfer(tensor, new Storage(staging), 0);
     // Others may want to read as well: all that is recorded by then is submitted at once.
-    await undefined;
+    // What is recorded in an encoder of the user's is read once he must have submitted it.
+    await (this.#borrowed && new Promise<void>((read) => this.#postponed.push(read)));
     this.flush();
     try {
-      await staging.buffer.mapAsync(1);
-      const raw = staging.buffer.getMappedRange().slice(0, size);
+      await staging.mapAsync(1);
+      const raw = staging.getMappedRange().slice(0, size);
       return half ? widen(raw, length) : new Float32Array(raw);
     } catch (error) {
       throw deviceLost(this.lost ?? `reading failed: ${error}`);
     } finally {
-      staging.drop();
+      staging.destroy();
     }
   }
 
@@ -222,6 +227,12 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.#garbage = [];
   }
 
+  /** Reads what was to be read from encoders of the user's: by now they are submitted. */
+  readPostponed(): void {
+    for (const read of this.#postponed) read();
+    this.#postponed = [];
+  }
+
   #endPass(): void {
     this.#pass?.end();
     this.#pass = undefined;
@@ -313,15 +324,10 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
     const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
     const result = this.#empty(shaped.shape);
-    this.elementwise(text, operands, result);
-    return result;
-  }
-
-  /** Computes `text`, of a, b, c, for every element of a result. */
-  elementwise(text: string, operands: readonly GpuTensor[], result: GpuTensor): void {
-    if (result.length === 0) return;
+    if (result.length === 0) return result;
     const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
     this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
+    return result;
   }
 
   #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {

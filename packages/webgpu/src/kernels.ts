@@ -1,14 +1,13 @@
+import { atom, type Expression, printer, wgsl } from '@schedule-free-adan/core/interpreters';
 import {
   type CoefficientName,
   type Coefficients,
   type ElementState,
-  evaluationPoint,
   type RuleForm,
   type StateKey,
   stateKeys,
   updateRule,
-} from '@schedule-free-adan/core';
-import { atom, type Expression, printer, wgsl } from '@schedule-free-adan/core/interpreters';
+} from '@schedule-free-adan/core/rule';
 
 /** How a step kernel is specialised, besides the form of the rule. */
 export interface StepVariant {
@@ -27,6 +26,9 @@ export interface StepVariant {
   readonly groups: number;
 }
 
+/** The state that a kernel has an array of, in the order of its bindings from 4 on. */
+export const tensorKeys = (form: RuleForm): StateKey[] =>
+  stateKeys(form).filter((key) => key !== 'seen');
 export const halfKeys: readonly StateKey[] = ['m', 'v', 'g'];
 /** Words of the control buffer before the tables: norm, clip factor, skipped steps, finite. */
 export const HEADER = 4;
@@ -82,7 +84,7 @@ const storer = (name: string, packed: boolean) =>
 export function stepKernel(variant: StepVariant, coefficients: Coefficients): string {
   const { form, packed } = variant;
   const names = Object.keys(coefficients) as CoefficientName[];
-  const keys = stateKeys(form);
+  const keys = tensorKeys(form);
   const half = (key: StateKey) => variant.half && halfKeys.includes(key);
   const c = Object.fromEntries(names.map((name) => [name, atom(`c.${name}`)]));
   const state = Object.fromEntries(keys.map((key) => [key, atom(key === 'g' ? 'previous' : key)]));
@@ -221,15 +223,6 @@ export function verdictKernel(
 }`,
   );
 }
-
-/** x out of y and z, as the text of a primitive. */
-export const evaluationText = (momentum: number): string =>
-  evaluationPoint(
-    printer(wgsl),
-    { momentum: atom(`f32(${momentum})`), oneMinusMomentum: atom(`f32(${1 - momentum})`) },
-    atom('a'),
-    atom('b'),
-  ).text;
 
 /** A pair of float16 out of two float32, as the text of a primitive with whole numbers. */
 export const packText =

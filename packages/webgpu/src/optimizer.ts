@@ -4,7 +4,8 @@ import {
   type Mode,
   type OptimizerOptions,
   type ParameterCell,
-  ScheduleFreeAdan,
+  type ScheduleFreeAdan,
+  scheduleFreeAdan,
 } from '@schedule-free-adan/core';
 import { WebGpuBackend, type WebGpuBackendOptions } from './backend.js';
 import {
@@ -19,8 +20,7 @@ import {
   probeBuffers,
 } from './buffers.js';
 import { WebGpuError } from './errors.js';
-import { evaluationText } from './kernels.js';
-import { GpuTensor, padded, type Storage } from './tensor.js';
+import { type GpuTensor, padded, type Storage } from './tensor.js';
 
 export type WebGpuOptions = Omit<OptimizerOptions, 'placement'> & WebGpuBackendOptions;
 
@@ -55,10 +55,12 @@ export class WebGpuAdan {
     this.#definitions = definitions;
     this.#options = options;
     const { workgroupSize: _, state: __, normThreads: ___, chunkBytes: ____, ...rest } = options;
-    const cells = [...places].map(
-      ([name, { parameter }]) => [name, cell(backend, parameter)] as const,
-    );
-    this.#core = new ScheduleFreeAdan(backend, cells, rest);
+    this.#core = scheduleFreeAdan<GpuTensor>(backend, {}, rest);
+    for (const [name, { parameter }] of places) this.#core.addCell(name, cell(backend, parameter));
+    for (const { parameters } of options.groups ?? []) {
+      // Throws for a name that no parameter has.
+      if (typeof parameters !== 'function') for (const name of parameters) this.parameter(name);
+    }
     backend.flush();
   }
 
@@ -104,7 +106,7 @@ export class WebGpuAdan {
   get groups(): readonly Group[] {
     return this.#core.groups;
   }
-  get parameterNames(): string[] {
+  get parameterNames(): readonly string[] {
     return this.#core.parameterNames;
   }
   /** Bytes of GPU memory that the optimizer holds, with its arenas. */
@@ -143,32 +145,22 @@ export class WebGpuAdan {
    */
   evaluate(encoder?: GPUCommandEncoder): Record<string, BufferView> {
     this.#backend.alive();
-    const names = this.parameterNames;
-    const parameters = names.map((name) => this.#core.parameter(name));
-    const targets = parameters.map(
-      (parameter) =>
-        new GpuTensor(
-          this.#evaluationOf(parameter),
-          parameter.chunk ? parameter.offset : 0,
-          parameter.shape,
-        ),
+    return this.#record(encoder, () =>
+      Object.fromEntries(
+        Object.entries(this.#core.evalParameters()).map(([name, x]) => {
+          const { chunk, storage, offset, size, length } = this.#core.parameter(name);
+          let target = this.#evaluation.get(storage);
+          if (!target) {
+            target = this.#backend.allocate(chunk?.bytes ?? padded(length));
+            this.#evaluation.set(storage, target);
+          }
+          const at = chunk ? offset : 0;
+          this.#backend.transfer(x, target, at);
+          this.#backend.dispose(x);
+          return [name, { buffer: target.buffer, offset: at, size }];
+        }),
+      ),
     );
-    this.#record(encoder, () => {
-      const plan = this.#backend.lastPlan;
-      const averages = names.map((name) => this.mode === 'train' && plan?.average(name));
-      if (averages.every((average) => average !== false && average !== undefined)) {
-        averages.forEach(({ z, momentum }, k) => {
-          const text = evaluationText(momentum);
-          this.#backend.elementwise(text, [parameters[k]!, z], targets[k]!);
-        });
-        return;
-      }
-      Object.values(this.#core.evalParameters()).forEach((x, k) => {
-        this.#backend.transfer(x, targets[k]!.storage, targets[k]!.offset);
-        this.#backend.dispose(x);
-      });
-    });
-    return Object.fromEntries(names.map((name, k) => [name, view(targets[k]!)]));
   }
 
   /** The parameters' own buffers hold y, where gradients are taken. Exact to the bit. */
@@ -216,7 +208,7 @@ export class WebGpuAdan {
     this.#backend.alive();
     this.#record(undefined, () => {
       this.#core.load(snapshot);
-      this.#backend.lastPlan?.reset();
+      this.#backend.lastPlan?.settle();
     });
   }
 
@@ -247,20 +239,10 @@ export class WebGpuAdan {
   /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
-    for (const x of this.#evaluation.values()) x.release!();
+    for (const x of this.#evaluation.values()) x.drop();
     this.#evaluation.clear();
     free(this.#backend, this.#places);
     this.#backend.flush();
-  }
-
-  /** Where x of the parameters in this buffer goes. */
-  #evaluationOf({ storage, chunk, length }: GpuTensor): Storage {
-    let x = this.#evaluation.get(storage);
-    if (!x) {
-      x = this.#backend.allocate(chunk?.bytes ?? padded(length));
-      this.#evaluation.set(storage, x);
-    }
-    return x;
   }
 
   /** Runs `fn` with its commands in the encoder, or submitted under a watch for validation errors. */
@@ -282,6 +264,7 @@ export class WebGpuAdan {
     this.#backend.alive();
     const promise = fn();
     this.#backend.flush();
+    this.#backend.readPostponed();
     const faults = this.#faults;
     this.#faults = [];
     const [result, fault] = await Promise.all([promise, first(faults)]);

@@ -1,13 +1,11 @@
-import type {
-  Coefficients,
-  ParameterState,
-  RuleForm,
-  StateKey,
-  StepEntry,
-  StepMetrics,
-  StepRequest,
-} from '@schedule-free-adan/core';
-import { stateKeys } from '@schedule-free-adan/core';
+import type { StepEntry, StepGroup, StepMetrics, StepRequest } from '@schedule-free-adan/core';
+import {
+  type Coefficients,
+  coefficients,
+  type ElementState,
+  type RuleForm,
+  type StateKey,
+} from '@schedule-free-adan/core/rule';
 import type { Binding, WebGpuBackend } from './backend.js';
 import {
   HEADER,
@@ -16,6 +14,7 @@ import {
   normKernel,
   ROW,
   stepKernel,
+  tensorKeys,
   verdictKernel,
 } from './kernels.js';
 import { GpuTensor, padded, type Storage } from './tensor.js';
@@ -40,9 +39,7 @@ interface Segment {
 interface Slot {
   readonly index: number;
   readonly segment: Segment;
-  readonly state: ParameterState<GpuTensor>;
-  /** Schedule-Free's, as of the last step; undefined before, and after a checkpoint. */
-  momentum?: number | undefined;
+  readonly state: ElementState<GpuTensor>;
 }
 
 /** A dispatch, kept as long as the same buffers take part. */
@@ -93,37 +90,20 @@ export class Plan {
     }
     this.settle();
 
-    const sets: Coefficients[] = [];
+    const groups = [...new Set(entries.map(({ group }) => group))];
     const rows = new Map<Slot, number>();
     const forms = unified(entries);
-    for (const { name, form, coefficients, state, gradient } of entries) {
+    for (const { name, form, group, state, gradient } of entries) {
       const slot = this.#slots.get(name)!;
-      if (!sets.includes(coefficients)) sets.push(coefficients);
       const text = JSON.stringify(forms(form));
       if (!this.#forms.includes(text)) this.#forms.push(text);
-      rows.set(slot, (this.#forms.indexOf(text) << 16) | sets.indexOf(coefficients));
-      slot.momentum = coefficients.momentum;
+      rows.set(slot, (this.#forms.indexOf(text) << 16) | groups.indexOf(group));
       if (!slot.segment.single) continue;
       slot.segment.parameters = state.parameter;
       slot.segment.gradients = gradient;
     }
     this.#tabulate(rows);
-    this.#writeRequest(request, sets, forms);
-    this.#encode(request, sets[0]!);
-  }
-
-  /** What x is made of, beside y; undefined when no step since a checkpoint tells. */
-  average(name: string): { z: GpuTensor; momentum: number } | undefined {
-    const slot = this.#slots.get(name);
-    const { z } = slot?.state ?? {};
-    const { momentum } = slot ?? {};
-    return z && momentum ? { z, momentum } : undefined;
-  }
-
-  /** After a checkpoint: hyperparameters may be others, and state lies elsewhere. */
-  reset(): void {
-    for (const slot of this.#slots.values()) slot.momentum = undefined;
-    this.settle();
+    this.#encode(request, this.#writeRequest(request, groups, forms));
   }
 
   // Layout
@@ -276,11 +256,11 @@ export class Plan {
 
   #writeRequest(
     { maxGradNorm, epsilon, entries }: StepRequest<GpuTensor>,
-    sets: readonly Coefficients[],
+    groups: readonly StepGroup[],
     forms: (form: RuleForm) => RuleForm,
-  ): void {
+  ): Coefficients {
     const { backend } = this;
-    while (this.#groups < sets.length) {
+    while (this.#groups < groups.length) {
       this.#groups *= 2;
       this.#request?.drop();
       this.#request = undefined;
@@ -289,18 +269,20 @@ export class Plan {
       this.#request = backend.allocate(16 + 80 * this.#groups, UNIFORM_COPY_DST);
       this.#ready = new WeakMap();
     }
-    const words = new Uint32Array(4 + 20 * sets.length);
+    const words = new Uint32Array(4 + 20 * groups.length);
     const floats = new Float32Array(words.buffer);
     floats.set([maxGradNorm, epsilon]);
     words.set([this.#partialCount, this.#slots.size], 2);
-    sets.forEach((set, k) => {
-      const { form } = entries.find(({ coefficients }) => coefficients === set)!;
+    const sets = groups.map(coefficients);
+    groups.forEach((group, k) => {
+      const { form } = entries.find((entry) => entry.group === group)!;
       const { decay } = forms(form);
       // No decay, in a kernel that decays: nothing added, nothing shrunk.
       const neutral = decay !== form.decay && { decay: decay === 'y' ? 0 : 1 };
-      floats.set(Object.values({ ...set, ...neutral }), 4 + 20 * k);
+      floats.set(Object.values({ ...sets[k]!, ...neutral }), 4 + 20 * k);
     });
     backend.write(this.#request.buffer, 0, words);
+    return sets[0]!;
   }
 
   // Commands
@@ -345,7 +327,7 @@ export class Plan {
           request,
           range(segment, f),
           whole(segment.gradients),
-          ...stateKeys(form).map((name) =>
+          ...tensorKeys(form).map((name) =>
             name === 'parameter' ? whole(segment.parameters) : segment.planes.get(name)!,
           ),
         ];

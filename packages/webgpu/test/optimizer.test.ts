@@ -142,19 +142,17 @@ describe('commands', () => {
     expect(optimizer.gpuBytes).toBe(before);
   });
 
-  test('x is written elsewhere in one dispatch, and equals what the core computes', async () => {
+  test('x is written elsewhere, with the same bits as in eval mode', async () => {
     const optimizer = await train(device, inArena(), everything);
-    let views: ReturnType<WebGpuAdan['evaluate']> = {};
-    expect(dispatches(() => Object.assign(views, optimizer.evaluate()))).toBe(1);
-    const fused = await read(device, views.long!);
-    expect(views.long!.buffer).not.toBe(optimizer.parameter('long').buffer);
+    const views = optimizer.evaluate();
+    const { buffer } = views.long!;
+    expect(buffer).not.toBe(optimizer.parameter('long').buffer);
+    const x = await read(device, views.long!);
+    expect(x).not.toEqual(await read(device, optimizer.parameter('long')));
     optimizer.eval();
-    const composed = await read(device, optimizer.parameter('long'));
-    fused.forEach((x, i) => {
-      expect(Math.abs(x - composed[i]!)).toBeLessThanOrEqual(2 ** -22);
-    });
-    views = optimizer.evaluate();
-    expect(await read(device, views.long!)).toEqual(composed);
+    expect(await read(device, optimizer.parameter('long'))).toEqual(x);
+    expect(optimizer.evaluate().long!.buffer).toBe(buffer);
+    expect(await read(device, views.long!)).toEqual(x);
   });
 
   test('metrics: the norm before clipping, the factor, skipped steps', async () => {
@@ -177,7 +175,7 @@ describe('commands', () => {
     disturbed.step();
     const { tensors } = await state(disturbed);
     expect(tensors['odd.y']).toEqual([...noise(13, 1)]);
-    expect(tensors['odd.g']).toBeUndefined();
+    expect(tensors['odd.seen']).toEqual([0]);
     expect((await disturbed.metrics()).skippedSteps).toBe(1);
     stepAt(disturbed, 1);
     expect((await disturbed.metrics()).skippedSteps).toBe(1);
@@ -186,7 +184,7 @@ describe('commands', () => {
 });
 
 async function state(optimizer: WebGpuAdan) {
-  const { decodeSafetensors } = await import('@schedule-free-adan/core');
+  const { decodeSafetensors } = await import('@schedule-free-adan/core/checkpoints');
   const { tensors } = decodeSafetensors(await optimizer.snapshot());
   return {
     tensors: Object.fromEntries([...tensors].map(([key, { data }]) => [key, [...data]])),
@@ -308,7 +306,7 @@ describe('bad input is named before anything is submitted', () => {
     await refused(own({ buffer: make() }, { buffer: make(32) }), 'buffer-too-small', /gradient/);
   });
   test('wrong usage flags', async () => {
-    await refused(own({ buffer: make(64, STORAGE) }), 'wrong-usage', /COPY_SRC, COPY_DST/);
+    await refused(own({ buffer: make(64, STORAGE) }), 'wrong-usage', /COPY_SRC \| COPY_DST/);
     await refused(
       own({ buffer: make() }, { buffer: make(64, COPY_DST) }),
       'wrong-usage',
