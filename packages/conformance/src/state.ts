@@ -1,4 +1,4 @@
-import type { FloatArray } from '@schedule-free-adan/core';
+import type { Dtype, FloatArray } from '@schedule-free-adan/core';
 import { decodeCheckpoint, type StoredKey } from '@schedule-free-adan/core/checkpoints';
 import { type Context, ensure } from './check.js';
 import type { Subject } from './target.js';
@@ -33,7 +33,12 @@ export function compareSnapshots(
   context: Context,
   actual: Snapshot,
   expected: Snapshot,
-  { step, scales, factor = 1 }: { step: number; scales: Scales; factor?: number },
+  {
+    step,
+    scales,
+    factor = 1,
+    dtype = context.dtype,
+  }: { step: number; scales: Scales; factor?: number; dtype?: Dtype },
 ): void {
   for (const [name, tensors] of expected) {
     const found = actual.get(name);
@@ -42,7 +47,7 @@ export function compareSnapshots(
       // x, y and z share their scale: each is a mixture of the others.
       const scale = scales.update('xyz'.includes(key) ? name : `${name}.${key}`, values);
       const what = `${name}.${key} after step ${step}`;
-      context.compare(what, found[key], values, { ulps: factor * budget(step), scale });
+      context.compare(what, found[key], values, { ulps: factor * budget(step), scale, dtype });
     }
   }
 }
