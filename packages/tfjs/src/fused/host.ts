@@ -4,7 +4,7 @@ import { coefficients, type RuleForm, type StateKey } from '@schedule-free-adan/
 import * as tf from '@tensorflow/tfjs-core';
 import { formKey } from './form-key.js';
 import type { Fused } from './index.js';
-import { isPrivate, markPrivate, share } from './private.js';
+import { isPrivate, markPrivate, replace, share } from './private.js';
 
 /** A backend whose memory this thread can read and write. */
 export interface Memory {
@@ -61,11 +61,6 @@ const scalar = (value: number) => tf.keep(tf.scalar(value, 'float32'));
 
 /** Scalars that are known to hold 1: reading one takes as long as a small step. */
 const isSeen = new WeakSet<tf.Tensor>();
-
-function replace<K extends string>(owner: { [key in K]?: tf.Tensor }, key: K, tensor: tf.Tensor) {
-  owner[key]?.dispose();
-  owner[key] = tensor;
-}
 
 function step(
   memory: Memory,

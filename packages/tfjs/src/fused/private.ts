@@ -25,3 +25,13 @@ export function share({ dataId, shape, dtype }: tf.Tensor): tf.Tensor {
   engine.backend.incRef(dataId);
   return tf.keep(engine.makeTensorFromTensorInfo({ dataId, shape, dtype }));
 }
+
+/** Puts a tensor in the place of another one, which is disposed. */
+export function replace<K extends string>(
+  owner: { [key in K]?: tf.Tensor },
+  key: K,
+  tensor: tf.Tensor,
+): void {
+  owner[key]?.dispose();
+  owner[key] = tensor;
+}
