@@ -3,6 +3,7 @@ import type { KernelBackend, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { cpu } from './cpu.js';
 import { wasm } from './wasm.js';
+import { webgl } from './webgl.js';
 import { webgpu } from './webgpu.js';
 
 /** What a backend of tfjs does in one pass instead of many operations. */
@@ -13,7 +14,7 @@ export interface Fused {
 
 /** Undefined where a backend lacks what is needed: its insides are public, but not promised. */
 type Maker = (backend: KernelBackend) => Fused | undefined;
-const makers: Readonly<Record<string, Maker>> = { cpu, wasm, webgpu };
+const makers: Readonly<Record<string, Maker>> = { cpu, wasm, webgl, webgpu };
 
 const known = new WeakMap<KernelBackend, Fused | 'none'>();
 

@@ -40,7 +40,9 @@ const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
   );
 };
 
+/** Elements that one thread adds up, unless a tensor has more than enough of them. */
 const SHARE = 256;
+const MOST = 2048;
 const lines = (...parts: (string | false)[]) => parts.filter(Boolean).join('\n');
 const storage = (binding: number, access: string, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
@@ -83,23 +85,28 @@ function elementwise(kernel: Kernel, type: string, before: string[] = [], g?: st
 }
 
 /** Sums of squares of one gradient, a share for each thread, and whether any element is not finite. */
-const partialSums = lines(
-  storage(0, 'read', 'gradient', 'f32'),
-  storage(1, 'read_write', 'partials', 'vec2f'),
-  uniform(2, 'range', 'vec2u'),
-  main,
-  `  if (i >= range.y) { return; }
-  var sum = 0.0;
-  var bad = 0.0;
+const partialSums = (vector: boolean) =>
+  lines(
+    storage(0, 'read', 'gradient', vector ? 'vec4f' : 'f32'),
+    storage(1, 'read_write', 'partials', 'vec2f'),
+    uniform(2, 'range', 'vec2u'),
+    main,
+    `  if (i >= range.y) { return; }
+  var sum = ${vector ? 'vec4f()' : '0.0'};
+  var bad = false;
   for (var j = i; j < arrayLength(&gradient); j += range.y) {
     let g = gradient[j];
     sum += g * g;
     // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-    if ((bitcast<u32>(g) & 0x7f800000u) == 0x7f800000u) { bad = 1.0; }
+    bad = bad || ${
+      vector
+        ? 'any((bitcast<vec4u>(g) & vec4u(0x7f800000)) == vec4u(0x7f800000))'
+        : '(bitcast<u32>(g) & 0x7f800000u) == 0x7f800000u'
+    };
   }
-  partials[range.x + i] = vec2f(sum, bad);
+  partials[range.x + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
 }`,
-);
+  );
 
 /** What all gradients together mean: the clip factor, and whether the step is skipped. */
 const verdictOf = (clipping: boolean, checking: boolean) =>
@@ -231,7 +238,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const dispatches: Dispatch[] = [];
     const after: (() => void)[] = [];
 
-    const shares = entries.map(({ gradient: { size } }) => Math.ceil(size / SHARE));
+    const shares = entries.map(({ gradient: { size } }) => Math.min(MOST, Math.ceil(size / SHARE)));
     const total = clipping || skipNonFinite ? shares.reduce((a, b) => a + b, 0) : 0;
     const partials = buffer('partials', 8 * Math.max(64, total), STORAGE);
     if (total > 0) {
@@ -239,7 +246,9 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       for (const [k, { gradient }] of entries.entries()) {
         const share = shares[k]!;
         dispatches.push([
-          pipeline('partials', () => partialSums),
+          pipeline(`partials${width(gradient.size)}`, () =>
+            partialSums(width(gradient.size) === 4),
+          ),
           [gpu(gradient), partials, rangeOf(first, share)],
           share,
         ]);
