@@ -3,24 +3,24 @@ import { Session } from '@schedule-free-adan/conformance';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';
-import { getThreadsCount, setThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { setThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { tfjsTarget } from './target.mjs';
 
 setWasmPaths('/wasm/');
 
-/** Makes a backend the active one; `wasm-threaded` is an isolated page's wasm. Errors if it can't. */
+/** Makes a backend the active one; `wasm-threaded` is the build of wasm that an isolated page gets. */
 export async function useBackend(name) {
-  if (name === 'wasm-threaded') setThreadsCount(2);
+  setThreadsCount(2);
   const backend = name.split('-')[0];
   if (!(await tf.setBackend(backend)))
     throw new Error(`This browser has no tfjs backend '${name}'.`);
   await tf.ready();
-  const threaded = backend === 'wasm' && getThreadsCount() > 1;
-  if (threaded !== (name === 'wasm-threaded')) {
-    throw new Error(
-      `The wasm backend runs with ${getThreadsCount()} threads, asked for '${name}'.`,
-    );
+  if (backend !== 'wasm') return;
+  const { wasm } = tf.backend();
+  const shared = wasm.wasmMemory?.buffer.constructor.name === 'SharedArrayBuffer';
+  if (shared !== (name === 'wasm-threaded')) {
+    throw new Error(`Asked for '${name}', and the memory is ${shared ? '' : 'not '}shared.`);
   }
 }
 
