@@ -68,7 +68,12 @@ describe.each(['cpu', 'wasm'] as const)('a fused step on %s', (backend) => {
     const kernels = vi.spyOn(tf.engine(), 'runKernel');
     const { value, grads } = optimizer.computeGradients(loss);
     const taken = kernels.mock.calls.length;
+    const maker = backend === 'cpu' ? 'makeTensorInfo' : 'makeOutput';
+    const outputs = vi.spyOn(tf.backend() as unknown as Record<typeof maker, () => unknown>, maker);
     optimizer.applyGradients(grads);
+    // One for the new x of each parameter: the rest of the state stays where it is.
+    expect(outputs).toHaveBeenCalledTimes(2);
+    outputs.mockRestore();
     // Plain operations would be some thirty a parameter.
     expect(kernels.mock.calls.length - taken).toBeLessThanOrEqual(4);
     kernels.mockRestore();

@@ -27,18 +27,25 @@ test('accumulated gradients are one step with their mean, clipped once', () => {
     [5, 5, 5],
     [-9, 1, 0],
   ];
-  const options = { learningRate: 0.1, maxGradNorm: 1, betas: [0, 0.9, 0.99] as const };
+  // Large and small gradients by turns, of which only the large ones are clipped.
+  const options = { learningRate: 0.1, maxGradNorm: 4, betas: [0, 0.9, 0.99] as const };
   const [a, b] = [variable('a'), variable('b')];
   const whole = scheduleFreeAdan(options);
   const parts = scheduleFreeAdan(options);
   const accumulator = new GradientAccumulator(parts);
   for (let i = 0; i < 4; i++) {
+    const scale = i % 2 === 0 ? 1 : 0.3;
+    const loss = (w: tf.Variable, target: number[]) => () =>
+      tf.mul(towards(w, target)(), scale) as tf.Scalar;
     whole.minimize(
-      () => tf.div(tf.add(...(targets.map((t) => towards(a, t)()) as [tf.Scalar, tf.Scalar])), 2),
+      () => {
+        const [first, second] = targets.map((target) => loss(a, target)());
+        return tf.div(tf.add(first!, second!), 2);
+      },
       false,
       [a],
     );
-    for (const target of targets) accumulator.add(towards(b, target), [b]).dispose();
+    for (const target of targets) accumulator.add(loss(b, target), [b]).dispose();
     expect(accumulator.count).toBe(2);
     const before = tf.memory().numTensors;
     accumulator.step();
@@ -54,13 +61,15 @@ test('accumulated gradients are one step with their mean, clipped once', () => {
 
 test('a scaled loss gives the steps of the loss, and halves its scale when a step overflows', async () => {
   const [a, b] = [variable('a'), variable('b')];
-  const options = { learningRate: 0.1, maxGradNorm: 0.5 };
+  const options = { learningRate: 0.1, maxGradNorm: 3 };
   const plain = scheduleFreeAdan(options);
   const scaled = scheduleFreeAdan(options);
   const loss = new LossScale(scaled, { scale: 1024, growEvery: 4 });
   for (let i = 0; i < 4; i++) {
-    plain.minimize(towards(a, [1, 1, 1]), false, [a]);
-    const value = loss.minimize(towards(b, [1, 1, 1]), [b]);
+    // The gradient is clipped in every other step.
+    const target = i % 2 === 0 ? [1, 1, 1] : [1, -2, 2];
+    plain.minimize(towards(a, target), false, [a]);
+    const value = loss.minimize(towards(b, target), [b]);
     if (i === 0) expect(value.dataSync()[0]).toBeCloseTo(13, 4);
     value.dispose();
   }
