@@ -1,5 +1,7 @@
 // Runs in a page: every backend of tfjs that a browser has, and the conformance of the optimizer on it.
 import { Session } from '@schedule-free-adan/conformance';
+import '@schedule-free-adan/tfjs/webgl';
+import '@schedule-free-adan/tfjs/webgpu';
 import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';

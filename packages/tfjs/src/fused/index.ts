@@ -3,8 +3,6 @@ import type { KernelBackend, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { cpu } from './cpu.js';
 import { wasm } from './wasm.js';
-import { webgl } from './webgl.js';
-import { webgpu } from './webgpu.js';
 
 /** What a backend of tfjs does in one pass instead of many operations. */
 export interface Fused {
@@ -14,9 +12,16 @@ export interface Fused {
 
 /** Undefined where a backend lacks what is needed: its insides are public, but not promised. */
 type Maker = (backend: KernelBackend) => Fused | undefined;
-const makers: Readonly<Record<string, Maker>> = { cpu, wasm, webgl, webgpu };
+const makers: Record<string, Maker> = { cpu, wasm };
 
-const known = new WeakMap<KernelBackend, Fused | 'none'>();
+let known = new WeakMap<KernelBackend, Fused | 'none'>();
+
+/** Kernels that are imported apart, so that a page loads those of its own backend. */
+export function register(name: string, maker: Maker): void {
+  makers[name] = maker;
+  known = new WeakMap();
+}
+const apart = ['webgl', 'webgpu'];
 
 /** The fused steps of the backend that is active now. */
 export function kernels(): Fused | undefined {
@@ -24,16 +29,19 @@ export function kernels(): Fused | undefined {
   let found = known.get(backend);
   if (!found) {
     const name = tf.getBackend();
-    let reason = '';
+    let reason =
+      apart.includes(name) && !makers[name]
+        ? `; there is one: import '@schedule-free-adan/tfjs/${name}'`
+        : '';
     try {
       found = makers[name]?.(backend);
     } catch (error) {
-      reason = ` (${error})`;
+      reason = `: ${error}`;
     }
     if (!found) {
       found = 'none';
       console.warn(
-        `schedule-free-adan: no fused step for tfjs' backend '${name}'${reason}; it takes plain tf operations, which is correct, and slower.`,
+        `schedule-free-adan: no fused step for tfjs' backend '${name}'${reason}. Steps are plain tf operations, correct and slower.`,
       );
     }
     known.set(backend, found);

@@ -24,8 +24,16 @@ interface Program {
   readonly customUniforms?: { name: string; arrayIndex: number; type: 'float' }[];
 }
 
+interface TextureData {
+  readonly texture?: unknown;
+  readonly values?: unknown;
+  readonly texShape?: readonly number[];
+  readonly isPacked?: boolean;
+  readonly slice?: unknown;
+}
+
 interface WebGlBackend extends KernelBackend {
-  readonly texData: { get(dataId: object): { texture?: unknown; values?: unknown } };
+  readonly texData: { get(dataId: object): TextureData };
   compileAndRun(
     program: Program,
     inputs: Tensor[],
@@ -51,7 +59,14 @@ interface Pass {
   readonly body: string;
 }
 
-const sampler = (name: string) => `get${name[0]!.toUpperCase()}${name.slice(1)}AtOutCoords()`;
+const scalars = ['clip', 'finite', 'seen', 'value'];
+/** `direct`: the texture of an input is laid out as that of the output. */
+const sampler = (name: string, direct: boolean): string => {
+  if (scalars.includes(name)) return `vec4(get${name[0]!.toUpperCase()}${name.slice(1)}().x)`;
+  return direct
+    ? `texelFetch(${name}, ivec2(gl_FragCoord.xy), 0)`
+    : `get${name[0]!.toUpperCase()}${name.slice(1)}AtOutCoords()`;
+};
 
 /** A kernel as passes with one output each, which is all that WebGL's float textures give. */
 function passesOf(kernel: Kernel, checking: boolean, clipping: boolean, unseen: boolean): Pass[] {
@@ -102,18 +117,16 @@ function passesOf(kernel: Kernel, checking: boolean, clipping: boolean, unseen: 
     return {
       output,
       inputs: used,
-      body: [
-        ...used.map((name) => `vec4 _${name} = ${sampler(name)};`),
-        ...lines,
-        `vec4 result = ${result};`,
-      ].join('\n'),
+      body: [...lines, `vec4 result = ${result};`].join('\n'),
     };
   });
 }
 
+const convert: Pass = { output: 'value', inputs: ['value'], body: 'vec4 result = _value;' };
+
 const channels = ['x', 'y', 'z', 'w', 'u', 'v'];
 
-/** Zeros in the lanes of a texel that no element owns: tfjs' products read them. */
+/** Zeros in the lanes of a texel that no element owns, where tfjs' own operations may read them. */
 function masked(shape: readonly number[]): string {
   const rank = shape.length;
   if (shape.every((extent) => extent === 1)) return 'result.yzw = vec3(0.0);';
@@ -144,14 +157,20 @@ function partialSums(shape: readonly number[]): Program {
     outputShape: [shares],
     packedInputs: true,
     packedOutput: false,
+    // Divisions are slow: none for each texel where every texel is full.
     userCode: `void main() {
   int width = textureSize(gradient, 0).x;
   float sum = 0.0;
   bool bad = false;
-  for (int t = getOutputCoords(); t < ${texels}; t += ${shares}) {
-    vec4 g = texelFetch(gradient, ivec2(t % width, t / width), 0);
-    bool right = 2 * (t % ${across}) + 1 < ${columns};
-    bool below = 2 * ((t / ${across}) % ${down}) + 1 < ${rows};
+  int first = getOutputCoords();
+  ivec2 at = ivec2(first % width, first / width);
+  ivec2 stride = ivec2(${shares} % width, ${shares} / width);
+  for (int t = first; t < ${texels}; t += ${shares}) {
+    vec4 g = texelFetch(gradient, at, 0);
+    at += stride;
+    if (at.x >= width) at += ivec2(-width, 1);
+    bool right = ${columns % 2 === 0 ? 'true' : `2 * (t % ${across}) + 1 < ${columns}`};
+    bool below = ${rows % 2 === 0 ? 'true' : rows === 1 ? 'false' : `2 * ((t / ${across}) % ${down}) + 1 < ${rows}`};
     g = vec4(g.x, right ? g.y : 0.0, below ? g.z : 0.0, right && below ? g.w : 0.0);
     uvec4 bits = floatBitsToUint(g) & uvec4(0x7f800000u);
     bad = bad || any(equal(bits, uvec4(0x7f800000u)));
@@ -187,15 +206,31 @@ export function webgl(backend: KernelBackend): Fused | undefined {
     tensor: (name: string) => Tensor,
     numbers: number[],
   ): [string, Tensor] => {
+    const tensors = inputs.map(tensor);
+    const layouts = tensors.flatMap(({ dataId }, i) => {
+      if (scalars.includes(inputs[i]!)) return [];
+      const { texture, texShape, isPacked, slice } = backend.texData.get(dataId);
+      return texture != null && isPacked && slice == null ? String(texShape) : 'unknown';
+    });
+    const direct = layouts.every((layout) => layout === layouts[0] && layout !== 'unknown');
+    const visible = output === 'parameter' || output === 'to';
     const program: Program = {
       variableNames: [...inputs],
       outputShape: shape,
       packedInputs: true,
       packedOutput: true,
       customUniforms: [{ name: 'c', arrayIndex: numbers.length, type: 'float' }],
-      userCode: `void main() {\n${body}\n${masked(shape)}\nsetOutput(result);\n}`,
+      userCode: [
+        'void main() {',
+        ...inputs.map((name) => `vec4 _${name} = ${sampler(name, direct)};`),
+        body,
+        visible && masked(shape),
+        'setOutput(result);\n}',
+      ]
+        .filter(Boolean)
+        .join('\n'),
     };
-    const info = backend.compileAndRun(program, inputs.map(tensor), 'float32', [numbers]);
+    const info = backend.compileAndRun(program, tensors, 'float32', [numbers]);
     return [output, adopt(info)];
   };
   /** A scalar that the host knows, without waiting. */
@@ -211,6 +246,13 @@ export function webgl(backend: KernelBackend): Fused | undefined {
     const held: Tensor[] = [];
     const hold = (make: () => Tensor): Tensor => {
       const tensor = tf.keep(tf.tidy(make));
+      held.push(tensor);
+      return tensor;
+    };
+    /** A scalar as the kernels read it: or tfjs would convert it again for every pass. */
+    const packed = (make: () => Tensor): Tensor => {
+      const value = hold(make);
+      const [, tensor] = run(convert, [], () => value, [0]);
       held.push(tensor);
       return tensor;
     };
@@ -230,12 +272,12 @@ export function webgl(backend: KernelBackend): Fused | undefined {
       );
       if (clipping) {
         const norm = hold(() => tf.sqrt(tf.sum(partials)));
-        clip = hold(() => tf.minimum(1, tf.div(maxGradNorm, tf.add(norm, epsilon))));
+        clip = packed(() => tf.minimum(1, tf.div(maxGradNorm, tf.add(norm, epsilon))));
         replace(metrics, 'gradientNorm', share(norm));
         replace(metrics, 'clipFactor', share(clip));
       }
       if (skipNonFinite) {
-        finite = hold(() => tf.cast(tf.greaterEqual(tf.min(partials), 0), 'float32'));
+        finite = packed(() => tf.cast(tf.greaterEqual(tf.min(partials), 0), 'float32'));
         const verdict = finite;
         const skipped = hold(() => tf.add(metrics.skippedSteps, tf.sub(1, verdict)));
         replace(metrics, 'skippedSteps', share(skipped));
@@ -276,7 +318,7 @@ export function webgl(backend: KernelBackend): Fused | undefined {
       const key = seenAlready ?? seen.dataId;
       let after = sights.get(key);
       if (!after) {
-        after = hold(() => (finite ? tf.maximum(seen, finite) : tf.scalar(1, 'float32')));
+        after = packed(() => (finite ? tf.maximum(seen, finite) : tf.scalar(1, 'float32')));
         sights.set(key, after);
       }
       replace(state, 'seen', share(after));

@@ -156,12 +156,17 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
   const { device, tensorMap } = backend;
   const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
 
-  const pipelines = new Map<string, GPUComputePipeline>();
-  const pipeline = (key: string, code: () => string): GPUComputePipeline => {
+  interface Compiled {
+    readonly kernel: GPUComputePipeline;
+    readonly layout: GPUBindGroupLayout;
+  }
+  const pipelines = new Map<string, Compiled>();
+  const pipeline = (key: string, code: () => string): Compiled => {
     let found = pipelines.get(key);
     if (!found) {
       const module = device.createShaderModule({ code: code() });
-      found = device.createComputePipeline({ layout: 'auto', compute: { module } });
+      const kernel = device.createComputePipeline({ layout: 'auto', compute: { module } });
+      found = { kernel, layout: kernel.getBindGroupLayout(0) };
       pipelines.set(key, found);
     }
     return found;
@@ -202,7 +207,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
   };
   const make = (shape: number[]) => adopt(backend.makeTensorInfo(shape, 'float32'));
 
-  type Dispatch = readonly [GPUComputePipeline, readonly (GPUBuffer | undefined)[], number];
+  type Dispatch = readonly [Compiled, readonly (GPUBuffer | undefined)[], number];
   const submit = (copies: readonly [GPUBuffer, GPUBuffer][], dispatches: readonly Dispatch[]) => {
     // What tfjs has recorded comes first.
     backend.ensureCommandEncoderReady();
@@ -211,15 +216,12 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const encoder = device.createCommandEncoder();
     for (const [from, to] of copies) encoder.copyBufferToBuffer(from, 0, to, 0, to.size);
     const pass = encoder.beginComputePass();
-    for (const [kernel, buffers, invocations] of dispatches) {
+    for (const [{ kernel, layout }, buffers, invocations] of dispatches) {
       const entries = buffers.flatMap((buffer, binding) =>
         buffer ? [{ binding, resource: { buffer } }] : [],
       );
       pass.setPipeline(kernel);
-      pass.setBindGroup(
-        0,
-        device.createBindGroup({ layout: kernel.getBindGroupLayout(0), entries }),
-      );
+      pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
       const groups = Math.ceil(invocations / 64);
       const rows = Math.ceil(groups / 65535);
       pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
@@ -227,6 +229,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     pass.end();
     device.queue.submit([encoder.finish()]);
   };
+  const kernels = new Map<string, Kernel>();
   const width = (size: number) => (size % 4 === 0 ? 4 : 1);
   const typeOf = (size: number) => (width(size) === 4 ? 'vec4f' : 'f32');
 
@@ -298,10 +301,16 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     };
     for (const { state } of request.entries) sightOf(state.seen);
 
+    const written = new Map<string, GPUBuffer>();
     const groups = new Map<StepGroup, Record<string, number>>();
     for (const { form, group, state, gradient } of entries) {
       const key = `${formKey(form)} ${clipping}`;
-      const kernel = stepKernel(form, { clipping, clipKnown: 'device' });
+      let kernel = kernels.get(key);
+      if (!kernel) {
+        kernel = stepKernel(form, { clipping, clipKnown: 'device' });
+        kernels.set(key, kernel);
+      }
+      const program = kernel;
       const c = groups.get(group) ?? { ...coefficients(group), nr: groups.size };
       groups.set(group, c);
       const { control } = sightOf(state.seen);
@@ -322,13 +331,22 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       after.push(() => {
         state.parameter = parameter;
       });
-      const numbers = kernel.numbers.filter((name) => name !== 'clip').map((name) => c[name]!);
+      const own = `${key} ${c.nr}`;
+      let numbers = written.get(own);
+      if (!numbers) {
+        const names = kernel.numbers.filter((name) => name !== 'clip');
+        numbers = numbersOf(
+          own,
+          names.map((name) => c[name]!),
+        );
+        written.set(own, numbers);
+      }
       const { size } = gradient;
       const previous = `select(${clipping ? 'clipped' : 'gradient_'}, g_, control.z == 1)`;
       dispatches.push([
         pipeline(`${key} ${width(size)}`, () =>
           elementwise(
-            kernel,
+            program,
             typeOf(size),
             [
               '  if (control.x == 0) {',
@@ -339,7 +357,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
             previous,
           ),
         ),
-        [...buffers, gpu(parameter), numbersOf(`${key} ${c.nr}`, numbers), control],
+        [...buffers, gpu(parameter), numbers, control],
         size / width(size),
       ]);
     }
