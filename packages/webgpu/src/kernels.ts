@@ -16,6 +16,8 @@ export interface StepVariant {
   readonly clipping: boolean;
   /** Do nothing when a gradient is not finite. */
   readonly checking: boolean;
+  /** A tensor may meet its first gradient: the previous one is none then. */
+  readonly fresh: boolean;
   /** The dispatch spans one tensor: no table of blocks is read. */
   readonly single: boolean;
   /** The parameter's and the gradient's buffers hold whole vectors of four. */
@@ -128,17 +130,21 @@ fn narrow(values: vec4f) -> vec2u {
 }`,
     `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
   ${index}
+  _ = &control;
   if (i >= range.vectors) { return; }`,
     variant.checking && '  if (control[3] == 0) { return; }',
-    `  let tensor = ${variant.single ? 'range.tensor' : `control[range.blocks + i / 16]`};
+    variant.single
+      ? variant.fresh && '  let tensor = range.tensor;'
+      : `  let tensor = control[range.blocks + i / 16];
   let key = control[row(tensor)];
-  if (key >> 16 != range.form) { return; }
-  let c = request.groups[key & 0xffff];
+  if (key >> 16 != range.form) { return; }`,
+    // A constant index, where there is but one: looking it up for every vector costs as much as the rule.
+    `  let c = request.groups[${variant.groups === 1 ? '0' : `${variant.single ? 'range.form' : 'key'} & 0xffff`}];
   let gradient = load_gradients(i)${variant.clipping ? ' * bitcast<f32>(control[1])' : ''};`,
     ...keys.map((key) =>
-      key === 'g'
+      key === 'g' && variant.fresh
         ? `  let previous = select(${read('g')}, gradient, control[first(tensor)] == 1);`
-        : `  let ${key} = ${read(key)};`,
+        : `  let ${key === 'g' ? 'previous' : key} = ${read(key)};`,
     ),
     ...rule.lines.map((line) => `  ${line}`),
     ...keys.map((key) => `  ${write(key)}`),
