@@ -26,6 +26,12 @@ const budgets: [string, string, number, string[]][] = [
     8000,
     ['@schedule-free-adan/*', '@tensorflow/*'],
   ],
+  [
+    'the WebGPU adapter without core',
+    'packages/webgpu/dist/index.js',
+    10_000,
+    ['@schedule-free-adan/*'],
+  ],
 ];
 
 describe('min + gzip of', () => {

@@ -139,7 +139,7 @@ fn narrow(values: vec4f) -> vec2u {
   let key = control[row(tensor)];
   if (key >> 16 != range.form) { return; }`,
     // A constant index, where there is but one: looking it up for every vector costs as much as the rule.
-    `  let c = request.groups[${variant.groups === 1 ? '0' : `${variant.single ? 'range.form' : 'key'} & 0xffff`}];
+    `  let c = &request.groups[${variant.groups === 1 ? '0' : `${variant.single ? 'range.form' : 'key'} & 0xffff`}];
   let gradient = load_gradients(i)${variant.clipping ? ' * bitcast<f32>(control[1])' : ''};`,
     ...keys.map((key) =>
       key === 'g' && variant.fresh
