@@ -173,16 +173,27 @@ export function normKernel(clipping: boolean, checking: boolean, packed: boolean
   let start = control[at + 2];
   let share = range.firstItem + i - control[at + 3];
   let shares = control[at + 5];
+  let full = length / 4;
+  // Shares go in blocks of up to 64, and a block's reads lie side by side.
+  let block = share / 64 * 64;
+  let width = min(64, shares - block);
+  let count = (full + shares - 1) / shares;
   var sum = vec4f();
-  var bad = false;
-  for (var j = share; 4 * j < length; j += shares) {
-    let inside = vec4u(4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3) < vec4u(length);
-    let g = select(vec4f(), load_gradients(start + j), inside);`,
+  var highest = vec4u();
+  for (var k = 0u; k < count; k++) {
+    let j = block * count + k * width + share - block;
+    if (j >= full) { break; }
+    let g = load_gradients(start + j);`,
     clipping && '    sum += g * g;',
     // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-    checking &&
-      '    bad = bad || any((bitcast<vec4u>(g) & vec4u(0x7f800000)) == vec4u(0x7f800000));',
+    checking && '    highest = max(highest, bitcast<vec4u>(g) & vec4u(0x7f800000));',
     `  }
+  if (share == 0 && 4 * full < length) {
+    let g = select(vec4f(), load_gradients(start + full), vec4u(0, 1, 2, 3) < vec4u(length % 4));`,
+    clipping && '    sum += g * g;',
+    checking && '    highest = max(highest, bitcast<vec4u>(g) & vec4u(0x7f800000));',
+    `  }
+  let bad = any(highest == vec4u(0x7f800000));
   partials[control[at + 4] + share] = vec2f((sum.x + sum.y) + (sum.z + sum.w), select(0.0, 1.0, bad));
 }`,
   );
