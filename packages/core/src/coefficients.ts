@@ -1,5 +1,7 @@
 import type { StepGroup } from './backend.js';
-import { averagingWeight, stepSize } from './schedule.js';
+import type { GroupHyperparameters } from './hyperparameters.js';
+import { type ScalarAlgebra, scalarNumbers } from './interpreters/numbers.js';
+import { averagingWeight, type Scalars, stepSize } from './schedule.js';
 
 /** What the elementwise rule needs to know of a step, beyond its tensors. */
 export interface Coefficients<N = number> {
@@ -31,30 +33,52 @@ export interface Coefficients<N = number> {
 
 export type CoefficientName = keyof Coefficients;
 
-/** The coefficients of a group's step: averaging weight, bias corrections, decay. */
-export function coefficients({ scalars, hyperparameters: h }: StepGroup): Coefficients {
-  const { step, momentStep, weightSum } = scalars;
-  const gamma = stepSize(step, h);
-  const average = weightSum > 0 ? averagingWeight(scalars, h) / weightSum : 0;
+/**
+ * The coefficients of a group's step, this step counted in: averaging weight, bias corrections, decay.
+ * Over some arithmetic of scalars; the learning rate comes apart, as in `advanceOver`.
+ */
+export function coefficientsOver<T>(
+  algebra: ScalarAlgebra<T>,
+  scalars: Scalars<T>,
+  h: GroupHyperparameters,
+  learningRate: T,
+): Coefficients<T> {
+  const { constant, add, sub, mul, div, pow, max } = algebra;
+  const one = constant(1);
+  const gamma = stepSize(algebra, scalars.step, learningRate, h);
+  // Without any weight so far the new z has no share either: 0 / tiny.
+  const weightSum = max(scalars.weightSum, constant(Number.MIN_VALUE));
+  const average = div(averagingWeight(algebra, scalars, h), weightSum);
+  const keepAverage = sub(one, average);
   const [beta1, beta2, beta3] = h.betas;
-  const shrink = gamma * h.weightDecay;
+  const correction = (beta: number) => sub(one, pow(constant(beta), scalars.momentStep));
+  const shrink = mul(gamma, constant(h.weightDecay));
   return {
     stepSize: gamma,
     average,
-    keepAverage: 1 - average,
-    momentum: h.momentum,
-    oneMinusMomentum: 1 - h.momentum,
-    follow: 1 - h.momentum * (1 - average),
-    beta1,
-    oneMinusBeta1: 1 - beta1,
-    beta2,
-    oneMinusBeta2: 1 - beta2,
-    beta3,
-    oneMinusBeta3: 1 - beta3,
-    scaleM: 1 / (1 - beta1 ** momentStep),
-    scaleV: beta2 / (1 - beta2 ** momentStep),
-    scaleN: 1 / (1 - beta3 ** momentStep),
-    epsilon: h.epsilon,
-    decay: h.decay === 'y' ? h.weightDecay : h.decay === 'z' ? 1 - shrink : 1 / (1 + shrink),
+    keepAverage,
+    momentum: constant(h.momentum),
+    oneMinusMomentum: constant(1 - h.momentum),
+    follow: sub(one, mul(constant(h.momentum), keepAverage)),
+    beta1: constant(beta1),
+    oneMinusBeta1: constant(1 - beta1),
+    beta2: constant(beta2),
+    oneMinusBeta2: constant(1 - beta2),
+    beta3: constant(beta3),
+    oneMinusBeta3: constant(1 - beta3),
+    scaleM: div(one, correction(beta1)),
+    scaleV: div(constant(beta2), correction(beta2)),
+    scaleN: div(one, correction(beta3)),
+    epsilon: constant(h.epsilon),
+    decay:
+      h.decay === 'y'
+        ? constant(h.weightDecay)
+        : h.decay === 'z'
+          ? sub(one, shrink)
+          : div(one, add(one, shrink)),
   };
 }
+
+/** The same in numbers. */
+export const coefficients = ({ scalars, hyperparameters: h }: StepGroup): Coefficients =>
+  coefficientsOver(scalarNumbers, scalars, h, h.learningRate);

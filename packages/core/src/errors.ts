@@ -1,4 +1,4 @@
-/** What went wrong, as a stable machine-readable string. */
+/** What went wrong, as a stable machine-readable string. An adapter may add its own. */
 export type ErrorCode =
   | 'unknown-option'
   | 'invalid-option'
@@ -21,7 +21,7 @@ export type ErrorCode =
 export class ScheduleFreeAdanError extends Error {
   override name = 'ScheduleFreeAdanError';
   constructor(
-    readonly code: ErrorCode,
+    readonly code: ErrorCode | (string & {}),
     message: string,
     readonly subject?: string,
     readonly value?: unknown,

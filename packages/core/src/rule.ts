@@ -1,10 +1,15 @@
 /** The mathematics alone, for those who write an adapter: the rule, its coefficients, its forms. */
 
-export { type CoefficientName, type Coefficients, coefficients } from './coefficients.js';
+export {
+  type CoefficientName,
+  type Coefficients,
+  coefficients,
+  coefficientsOver,
+} from './coefficients.js';
 export { composedStep } from './composed-step.js';
 export { adanDefaults, resolveHyperparameters, scheduleFreeDefaults } from './hyperparameters.js';
-export { numbers } from './interpreters/numbers.js';
-export { advance, initialScalars, type Scalars } from './schedule.js';
+export { numbers, type ScalarAlgebra } from './interpreters/numbers.js';
+export { advance, advanceOver, initialScalars, type Scalars } from './schedule.js';
 export {
   type Algebra,
   type ElementState,

@@ -11,6 +11,8 @@ export interface Algebra<T> {
   mul(a: T, b: T): T;
   div(a: T, b: T): T;
   sqrt(a: T): T;
+  /** Told what the rule calls a value: a printer writes it down under that name. */
+  name?(label: string, value: T): T;
 }
 
 /** Which of the two points a parameter holds between steps: see {@link updateRule}. */
@@ -84,7 +86,7 @@ export function stateKeys(form: RuleForm): StateKey[] {
  * This is the only place where the formulas are written.
  */
 export function updateRule<T>(
-  { add, sub, mul, div, sqrt }: Algebra<T>,
+  { add, sub, mul, div, sqrt, name = (_, value) => value }: Algebra<T>,
   form: RuleForm,
   c: { readonly [K in CoefficientName]: T },
   state: ElementState<T>,
@@ -94,18 +96,20 @@ export function updateRule<T>(
   let nesterov = gradient;
   let direction = gradient;
   if (form.firstMoment) {
-    next.m = add(mul(c.beta1, state.m!), mul(c.oneMinusBeta1, gradient));
+    next.m = name('newM', add(mul(c.beta1, state.m!), mul(c.oneMinusBeta1, gradient)));
     direction = mul(c.scaleM, next.m);
   }
   if (form.gradientDifference) {
-    const difference = sub(gradient, state.g!);
-    next.v = add(mul(c.beta2, state.v!), mul(c.oneMinusBeta2, difference));
-    nesterov = add(gradient, mul(c.beta2, difference));
+    const difference = name('difference', sub(gradient, state.g!));
+    next.v = name('newV', add(mul(c.beta2, state.v!), mul(c.oneMinusBeta2, difference)));
+    nesterov = name('nesterov', add(gradient, mul(c.beta2, difference)));
     direction = add(direction, mul(c.scaleV, next.v));
     next.g = gradient;
   }
-  next.n = add(mul(c.beta3, state.n), mul(c.oneMinusBeta3, mul(nesterov, nesterov)));
-  direction = div(direction, add(sqrt(mul(c.scaleN, next.n)), c.epsilon));
+  const square = mul(nesterov, nesterov);
+  next.n = name('newN', add(mul(c.beta3, state.n), mul(c.oneMinusBeta3, square)));
+  const scale = add(sqrt(mul(c.scaleN, next.n)), c.epsilon);
+  direction = name('direction', div(direction, scale));
 
   const { parameter } = state;
   const z = form.scheduleFree ? state.z! : parameter;
@@ -116,6 +120,7 @@ export function updateRule<T>(
   const step = mul(c.stepSize, direction);
   let newZ = sub(form.decay === 'z' ? mul(c.decay, z) : z, step);
   if (form.decay === 'prox') newZ = mul(c.decay, newZ);
+  newZ = name('newZ', newZ);
 
   if (!form.scheduleFree) return { ...next, parameter: newZ };
   next.z = newZ;

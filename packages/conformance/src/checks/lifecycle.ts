@@ -28,6 +28,8 @@ async function constantMemory(context: Context, options: Options): Promise<void>
       await subject.metrics();
     }
     if (t === 9) subject.restart();
+    // What an error under 'throw' is made of is kept until somebody reads.
+    await subject.metrics();
     const live = subject.liveMemory();
     if (t === 1) expected = live;
     if (t > 1)

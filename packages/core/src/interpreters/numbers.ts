@@ -8,3 +8,19 @@ export const numbers: Algebra<number> = {
   div: (a, b) => a / b,
   sqrt: Math.sqrt,
 };
+
+/** The arithmetic that the schedule of a group is written in: of scalars, in float64. */
+export interface ScalarAlgebra<T> extends Omit<Algebra<T>, 'sqrt' | 'name'> {
+  constant(value: number): T;
+  pow(base: T, exponent: T): T;
+  min(a: T, b: T): T;
+  max(a: T, b: T): T;
+}
+
+export const scalarNumbers: ScalarAlgebra<number> = {
+  ...numbers,
+  constant: (value) => value,
+  pow: Math.pow,
+  min: Math.min,
+  max: Math.max,
+};
