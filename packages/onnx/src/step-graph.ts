@@ -73,9 +73,10 @@ export function appendStep(
 
   let first = 0;
   const arenas = groups.map(({ places, length }) => {
-    const own = active && places.length > 0 && b.slice(active, first, first + places.length);
+    const own =
+      active && places.length > 0 ? b.slice(active, first, first + places.length) : undefined;
     first += places.length;
-    if (length === 0) return { own };
+    if (length === 0) return { own, gradient: undefined };
     const filled = [...places.entries()].filter(([, { start, end }]) => end > start);
     /** A truth value for each parameter of the group, spread over its elements. */
     const spread = (numbers: Value) =>
@@ -89,15 +90,13 @@ export function appendStep(
     );
     const joined = flat.length === 1 ? flat[0]! : b.concat(flat);
     const mask = own && spread(own);
-    return { gradient: mask ? where(mask, joined, zero) : joined, own, mask, spread };
+    return { gradient: mask ? where(mask, joined, zero) : joined, own, mask, spread, length };
   });
-  const present = arenas.filter((arena) => 'gradient' in arena);
+  const present = arenas.filter((arena) => arena.gradient !== undefined);
 
   let clip: Value | undefined;
   if (maxGradNorm > 0 && present.length > 0) {
-    const squares = present.map(({ gradient }) =>
-      b.node('ReduceSumSquare', [gradient], { keepdims: 0 }),
-    );
+    const squares = present.map(({ gradient, length }) => sumOfSquares(b, gradient, length));
     const norm = b.node('Sqrt', [sum(squares)], {}, `${prefix}gradientNorm`);
     const ratio = div(float(maxGradNorm), add(norm, float(epsilon)));
     clip = b.node('Min', [one, ratio], {}, `${prefix}clipFactor`);
@@ -155,7 +154,7 @@ export function appendStep(
 
     const arena = arenas[k]!;
     const taken = arena.own ? mul(arena.own, share) : share;
-    if (!('gradient' in arena)) {
+    if (arena.gradient === undefined) {
       for (const key of places.length > 0 ? stateKeys(form) : []) {
         const { input, output } = of(key);
         if (key === 'seen') b.node('Max', [input, taken], {}, output);
@@ -191,6 +190,20 @@ export function appendStep(
     }
   });
   return reports;
+}
+
+/** Σ g², in rows: providers add up a row one by one, and a million float32 in a row lose digits. */
+function sumOfSquares(b: GraphBuilder, gradient: Value, length: number): Value {
+  const { add, mul } = b.algebra;
+  const total = (value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
+  const square = mul(gradient, gradient);
+  const width = Math.floor(Math.sqrt(length));
+  const rest = length % width;
+  if (width < 16) return total(square);
+  const body = rest === 0 ? square : b.slice(square, 0, length - rest);
+  const rows = b.reshape(body, [(length - rest) / width, width]);
+  const sum = total(b.node('ReduceSum', [rows, b.integers(1)], { keepdims: 0 }));
+  return rest === 0 ? sum : add(sum, total(b.slice(square, length - rest, length)));
 }
 
 /** What a step reads and writes besides the model's own values. */
