@@ -35,7 +35,7 @@ const tensors = ({ images, labels, count }) => ({
     Float32Array.from(images, (byte) => byte / 255),
     [count, 784],
   ),
-  labels: tf.oneHot(tf.tensor1d(labels, 'int32'), 10).toFloat(),
+  labels: tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), 10), 'float32'),
 });
 const [train, test] = [tensors(readDigits('train', digits)), tensors(readDigits('t10k'))];
 

@@ -1,6 +1,6 @@
 import { type Check, CheckFailure, Context, type Tier } from './check.js';
 import { badInputChecks } from './checks/bad-input.js';
-import { checkpointChecks } from './checks/checkpoints.js';
+import { checkpointChecks, crossingChecks } from './checks/checkpoints.js';
 import { goldenChecks } from './checks/golden.js';
 import { lawChecks } from './checks/laws.js';
 import { lifecycleChecks } from './checks/lifecycle.js';
@@ -9,6 +9,7 @@ import { oneStepChecks } from './checks/one-step.js';
 import { primitiveChecks } from './checks/primitives.js';
 import type { GoldenFile } from './golden/format.js';
 import { golden as builtIn } from './golden/index.js';
+import { referenceTarget } from './reference-target.js';
 import type { Target } from './target.js';
 
 export interface Result {
@@ -34,10 +35,16 @@ export interface RunOptions {
   readonly seed?: number;
   /** Random runs for each law. Default 15. */
   readonly runs?: number;
+  /** Targets that checkpoints move to and come back from. Default: the reference alone. */
+  readonly peers?: readonly Target[];
 }
 
 /** All checks for a target, in the order in which they run. */
-export function checksFor(target: Target, golden: GoldenFile = builtIn): Check[] {
+export function checksFor(
+  target: Target,
+  golden: GoldenFile = builtIn,
+  peers: readonly Target[] = [referenceTarget],
+): Check[] {
   return [
     ...memoryChecks.filter(({ id }) => target.backend || !needsBackend.has(id)),
     ...(target.backend ? primitiveChecks : []),
@@ -46,6 +53,7 @@ export function checksFor(target: Target, golden: GoldenFile = builtIn): Check[]
     ...lawChecks,
     ...lifecycleChecks,
     ...checkpointChecks,
+    ...peers.flatMap(crossingChecks),
     ...badInputChecks,
   ];
 }
@@ -60,12 +68,12 @@ export class Session {
 
   constructor(
     readonly target: Target,
-    { golden = builtIn, seed = 20240524, runs = 15 }: RunOptions = {},
+    { golden = builtIn, seed = 20240524, runs = 15, peers }: RunOptions = {},
   ) {
     this.seed = seed;
     this.#golden = golden;
     this.#runs = runs;
-    this.checks = checksFor(target, golden);
+    this.checks = checksFor(target, golden, peers);
     const ids = new Set(this.checks.map(({ id }) => id));
     for (const id of Object.keys({ ...target.unsupported, ...target.knownFailures })) {
       if (!ids.has(id))

@@ -1,4 +1,4 @@
-import type { FloatArray } from '@schedule-free-adan/core';
+import type { Dtype, FloatArray } from '@schedule-free-adan/core';
 import { decodeCheckpoint, type StoredKey } from '@schedule-free-adan/core/checkpoints';
 import { type Context, ensure } from './check.js';
 import type { Subject } from './target.js';
@@ -33,19 +33,38 @@ export function compareSnapshots(
   context: Context,
   actual: Snapshot,
   expected: Snapshot,
-  { step, scales, factor = 1 }: { step: number; scales: Scales; factor?: number },
+  {
+    step,
+    scales,
+    factor = 1,
+    dtype = context.dtype,
+  }: { step: number; scales: Scales; factor?: number; dtype?: Dtype },
 ): void {
   for (const [name, tensors] of expected) {
     const found = actual.get(name);
     ensure(found !== undefined, `'${name}' is missing from the state`);
-    for (const [key, values] of Object.entries(tensors) as [StoredKey, FloatArray][]) {
-      // x, y and z share their scale: each is a mixture of the others.
-      const scale = scales.update('xyz'.includes(key) ? name : `${name}.${key}`, values);
+    const entries = Object.entries(tensors) as [StoredKey, FloatArray][];
+    for (const [key, values] of entries) scales.update(scaleOf(name, key), values);
+    for (const [key, values] of entries) {
       const what = `${name}.${key} after step ${step}`;
-      context.compare(what, found[key], values, { ulps: factor * budget(step), scale });
+      const scale = scales.update(scaleOf(name, key), []);
+      const ulps = factor * budget(step) * (isPoint(key) ? 1 : MOMENTS);
+      context.compare(what, found[key], values, { ulps, scale, dtype });
     }
   }
 }
+
+export const isPoint = (key: string): boolean => !['m', 'v', 'n', 'g', 'seen'].includes(key);
+
+/** Moments see the error of the clip factor in full, and n twice; x, y and z see next to nothing. */
+export const MOMENTS = 4;
+
+/**
+ * Tensors that are sums and differences of each other share their scale: x, y and z; the gradient and
+ * its moments m and v, where a difference may be nothing but what rounding left of the gradients.
+ */
+export const scaleOf = (name: string, key: string): string =>
+  isPoint(key) ? name : `${name}.${key === 'n' ? 'n' : 'gradient'}`;
 
 /** Fails unless two checkpoints are the same to the byte. */
 export function ensureSameState(before: Uint8Array, after: Uint8Array, when: string): void {

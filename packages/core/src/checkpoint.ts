@@ -1,7 +1,7 @@
 import { CheckpointError } from './errors.js';
 import { type Hyperparameters, resolveHyperparameters } from './hyperparameters.js';
 import { decodeSafetensors, encodeSafetensors, type StoredTensor, usable } from './safetensors.js';
-import type { Scalars } from './schedule.js';
+import { initialScalars, type Scalars } from './schedule.js';
 
 const FORMAT = 'schedule-free-adan/1';
 
@@ -49,8 +49,11 @@ export function decodeCheckpoint(bytes: Uint8Array): TrainingState {
   return usable(() => {
     const { groups, skippedSteps } = JSON.parse(state!) as TrainingState;
     const parameters = new Map<string, StoredParameter>();
-    for (const { hyperparameters, parameters: names } of groups) {
+    for (const { hyperparameters, scalars, parameters: names } of groups) {
       resolveHyperparameters(hyperparameters);
+      for (const key in initialScalars) {
+        if (!Number.isFinite(scalars[key as keyof Scalars])) throw new Error(`${key} is missing`);
+      }
       for (const name of names) parameters.set(name, {});
     }
     for (const [name, tensor] of tensors) {

@@ -147,7 +147,7 @@ export function resolveHyperparameters(
   if (!resolved.scheduleFree) {
     if (resolved.decay === 'y') refuse('decay', where, 'y', '"z" or "prox" to plain Adan');
     if (resolved.momentum !== 1) {
-      refuse('momentum', where, resolved.momentum, 'none to plain Adan');
+      refuse('momentum', where, resolved.momentum, '1 to plain Adan');
     }
   }
   return resolved;

@@ -219,7 +219,7 @@ export function scheduleFreeAdan<T>(
     const hyperparameters = resolveHyperparameters(own, base, ` of group ${i + 1}`);
     if (typeof names === 'function') return makeGroup(hyperparameters, names);
     for (const name of names) {
-      if (claimed.has(name)) wrong('duplicate-parameter', name, 'is in two groups');
+      if (claimed.has(name)) wrong('duplicate-parameter', name, 'is given twice');
       claimed.add(name);
     }
     return makeGroup(hyperparameters, (name) => names.includes(name));
@@ -354,7 +354,7 @@ export function scheduleFreeAdan<T>(
     const name = offender;
     offender = undefined;
     if (name === undefined) return;
-    const message = `The gradient of '${name}' holds NaN or Infinity; try a lower learningRate.`;
+    const message = `The gradient of '${name}' holds NaN or Infinity; lower learningRate.`;
     throw new NonFiniteError('non-finite-gradient', message, name);
   };
 
@@ -383,7 +383,7 @@ export function scheduleFreeAdan<T>(
     },
     addCell(name, cell) {
       alive();
-      if (all.has(name)) wrong('duplicate-parameter', name, 'exists already');
+      if (all.has(name)) wrong('duplicate-parameter', name, 'is given twice');
       const parameter: RunningParameter<T> = {
         name,
         shape: [...check(name, cell.get())],
@@ -414,7 +414,7 @@ export function scheduleFreeAdan<T>(
     step(gradients) {
       alive();
       if (home === 'train' && mode === 'eval') {
-        const message = 'Call train() before step().';
+        const message = 'Call train() first.';
         throw new StateError('wrong-mode', message, mode);
       }
       const present: [RunningParameter<T>, T][] = [];
@@ -524,9 +524,7 @@ export function scheduleFreeAdan<T>(
       }
       const found: [RunningParameter<T>, StateKey, StoredTensor][] = [];
       for (const [name, parameter] of all) {
-        const held =
-          tensors.get(name) ??
-          wrong('missing-parameter', name, `is missing; there is ${list(tensors.keys())}`);
+        const held = tensors.get(name) ?? wrong('missing-parameter', name, 'is missing');
         const group = stored[groups.indexOf(parameter.group)]!;
         if (!group.parameters.includes(name)) throw invalid(`'${name}' is in another group`, name);
         const { hyperparameters } = group;

@@ -6,7 +6,7 @@ import {
   StateError,
   scheduleFreeAdan,
 } from '@schedule-free-adan/core';
-import { decodeSafetensors } from '@schedule-free-adan/core/checkpoints';
+import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/checkpoints';
 import { ReferenceBackend, type ReferenceTensor } from '@schedule-free-adan/core/reference';
 import { describe, expect, test } from 'vitest';
 
@@ -51,7 +51,7 @@ describe('errors', () => {
     optimizer.eval();
     const error = caught(() => optimizer.step({ w: vector(1) }));
     expect(error).toBeInstanceOf(StateError);
-    expect(error).toMatchObject({ code: 'wrong-mode', message: 'Call train() before step().' });
+    expect(error).toMatchObject({ code: 'wrong-mode', message: 'Call train() first.' });
   });
 
   test('in the constructor leave no tensor behind', () => {
@@ -175,7 +175,7 @@ describe('parameters that live elsewhere', () => {
     expect(optimizer.parameterNames).toEqual([]);
     expect(() => optimizer.parameter('w')).toThrow("'w' is no parameter");
     optimizer.addCell('w', w);
-    expect(() => optimizer.addCell('w', w)).toThrow("'w' exists already.");
+    expect(() => optimizer.addCell('w', w)).toThrow("'w' is given twice.");
   });
 });
 
@@ -209,4 +209,13 @@ test('a file whose header promises more than there is does not allocate for it',
   new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
   bytes.set(json, 8);
   expect(() => decodeSafetensors(bytes)).toThrow("'w' can't be F64 of shape [1099511627776]");
+});
+
+test('a file without a scalar is refused, also where it has no checksum to fail', async () => {
+  const optimizer = scheduleFreeAdan(backend, { w: vector(1) });
+  const { metadata, tensors } = decodeSafetensors(await optimizer.save());
+  const { checksum: _, ...rest } = metadata;
+  const state = rest.state!.replace('"weightSum":0', '"weightSum":null');
+  const bytes = encodeSafetensors({ metadata: { ...rest, state }, tensors });
+  expect(() => optimizer.load(bytes)).toThrow('Unusable checkpoint: weightSum is missing.');
 });

@@ -7,6 +7,7 @@ import { type Check, ensure, expectError } from '../check.js';
 import { referenceTarget } from '../reference-target.js';
 import { gradientsFor, type Options, specOf, stepWith } from '../samples.js';
 import { compareSnapshots, ensureSameState, Scales, snapshot } from '../state.js';
+import type { Target } from '../target.js';
 
 const variants: Record<string, Options> = {
   defaults: {},
@@ -28,6 +29,35 @@ const each = (id: string, body: (options: Options) => Check['run']): Check[] =>
     tier: 7,
     run: body(options),
   }));
+
+/** Training moves to another target and back, as if it had never left. */
+export const crossingChecks = (peer: Target): Check[] =>
+  each(`to-${peer.name}-and-back`, (options) => async (context) => {
+    const spec = specOf(options, context.seed);
+    const gradients = gradientsFor(spec, 10, context.seed);
+    const subject = await context.create(spec);
+    const other = await context.create(spec, peer);
+    const unbroken = await context.create(spec, referenceTarget);
+    for (const g of gradients.slice(0, 3)) await stepWith(subject, spec, g);
+    await other.load(await subject.save());
+    for (const g of gradients.slice(3, 6)) await stepWith(other, spec, g);
+    await subject.load(await other.save());
+    for (const g of gradients.slice(6)) await stepWith(subject, spec, g);
+    for (const g of gradients) await stepWith(unbroken, spec, g);
+    const scales = new Scales();
+    for (const { name, values } of spec.parameters) scales.update(name, values);
+    compareSnapshots(context, await snapshot(subject), await snapshot(unbroken), {
+      step: 10,
+      scales,
+      factor: 2,
+      // As precise as the less precise of the two.
+      dtype: peer.dtype === 'float32' ? 'float32' : context.dtype,
+    });
+    const scalars = async (side: typeof subject) =>
+      JSON.stringify(decodeCheckpoint(await side.save()).groups.map((g) => g.scalars));
+    const [found, expected] = [await scalars(subject), await scalars(unbroken)];
+    ensure(found === expected, `the scalars are ${found}, expected ${expected}`);
+  });
 
 export const checkpointChecks: readonly Check[] = [
   ...each('going-on-is-as-if-never-stopped', (options) => async (context) => {
@@ -61,30 +91,6 @@ export const checkpointChecks: readonly Check[] = [
       }
       context.cleanUp();
     }
-  }),
-  ...each('to-the-reference-and-back', (options) => async (context) => {
-    const spec = specOf(options, context.seed);
-    const gradients = gradientsFor(spec, 10, context.seed);
-    const subject = await context.create(spec);
-    const oracle = await context.create(spec, referenceTarget);
-    const unbroken = await context.create(spec, referenceTarget);
-    for (const g of gradients.slice(0, 3)) await stepWith(subject, spec, g);
-    await oracle.load(await subject.save());
-    for (const g of gradients.slice(3, 6)) await stepWith(oracle, spec, g);
-    await subject.load(await oracle.save());
-    for (const g of gradients.slice(6)) await stepWith(subject, spec, g);
-    for (const g of gradients) await stepWith(unbroken, spec, g);
-    const scales = new Scales();
-    for (const { name, values } of spec.parameters) scales.update(name, values);
-    compareSnapshots(context, await snapshot(subject), await snapshot(unbroken), {
-      step: 10,
-      scales,
-      factor: 2,
-    });
-    const scalars = async (side: typeof subject) =>
-      JSON.stringify(decodeCheckpoint(await side.save()).groups.map((g) => g.scalars));
-    const [found, expected] = [await scalars(subject), await scalars(unbroken)];
-    ensure(found === expected, `the scalars are ${found}, expected ${expected}`);
   }),
   {
     id: 'checkpoints/the-same-in-either-mode',

@@ -3,7 +3,7 @@ import type { StoredKey } from '@schedule-free-adan/core/checkpoints';
 import type { Check, Context } from '../check.js';
 import type { GoldenCase, GoldenFile, GoldenKey } from '../golden/format.js';
 import { stepWith } from '../samples.js';
-import { Scales, snapshot } from '../state.js';
+import { isPoint, MOMENTS, Scales, scaleOf, snapshot } from '../state.js';
 import type { SubjectSpec } from '../target.js';
 import { budget } from '../ulps.js';
 
@@ -60,10 +60,9 @@ async function follow(context: Context, golden: GoldenCase): Promise<void> {
         const actual = stored[key === 'param' ? 'x' : key];
         // A moment that this form of the rule does not keep has nothing to be compared with.
         if (!values || (actual === undefined && 'mv'.includes(key))) return;
-        const point = !['m', 'v', 'n'].includes(key);
         context.compare(`p${i}.${key} after step ${step}`, actual, values, {
-          ulps: budget(step),
-          scale: scales.update(point ? nameOf(i) : `${nameOf(i)}.${key}`, values),
+          ulps: budget(step) * (isPoint(key) ? 1 : MOMENTS),
+          scale: scales.update(scaleOf(nameOf(i), key), values),
         });
       });
     }
