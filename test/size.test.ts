@@ -26,6 +26,18 @@ const budgets: [string, string, number, string[]][] = [
     8000,
     ['@schedule-free-adan/*', '@tensorflow/*'],
   ],
+  [
+    'the ONNX trainer without core and runtime',
+    'packages/onnx/dist/index.js',
+    16500,
+    ['@schedule-free-adan/*', 'onnxruntime-*'],
+  ],
+  [
+    'reading and writing ONNX files',
+    'packages/onnx/dist/model/index.js',
+    4800,
+    ['@schedule-free-adan/*'],
+  ],
 ];
 
 describe('min + gzip of', () => {
