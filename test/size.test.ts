@@ -38,6 +38,12 @@ const budgets: [string, string, number, string[]][] = [
     4800,
     ['@schedule-free-adan/*'],
   ],
+  [
+    'the WebGPU adapter without core',
+    'packages/webgpu/dist/index.js',
+    10_000,
+    ['@schedule-free-adan/*'],
+  ],
 ];
 
 describe('min + gzip of', () => {

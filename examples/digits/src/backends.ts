@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
-import type { BackendName } from './settings.js';
+import type { TfjsBackendName } from './settings.js';
 
 /** What has to happen before tfjs can switch to a backend. A new backend is one more entry. */
-const prepare: Readonly<Record<BackendName, () => Promise<void>>> = {
+const prepare: Readonly<Record<TfjsBackendName, () => Promise<void>>> = {
   cpu: async () => {
     await import('@tensorflow/tfjs-backend-cpu');
   },
@@ -15,7 +15,7 @@ const prepare: Readonly<Record<BackendName, () => Promise<void>>> = {
   },
 };
 
-export async function startBackend(name: BackendName): Promise<void> {
+export async function startBackend(name: TfjsBackendName): Promise<void> {
   tf.enableProdMode();
   await prepare[name]();
   if (!(await tf.setBackend(name))) throw new Error(`tfjs can't start its backend '${name}'.`);

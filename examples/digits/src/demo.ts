@@ -1,20 +1,14 @@
 import { resolve } from 'node:path';
-import { startBackend } from './backends.js';
 import { type SavedRuns, saveRuns } from './checkpoint.js';
 import { readDigits } from './data.js';
 import { writeAtomically } from './files.js';
 import { interruptedCode, watchInterrupt } from './interrupt.js';
 import { EpochProgress } from './progress.js';
 import { writeReport } from './report.js';
-import {
-  batchesPerEpoch,
-  batchSize,
-  learningRateOf,
-  optimizersOf,
-  type Settings,
-} from './settings.js';
+import { startRuns } from './runs.js';
+import { batchesPerEpoch, batchSize, optimizersOf, type Settings } from './settings.js';
 import { ResultTable } from './table.js';
-import { Run } from './train.js';
+import type { Run } from './train.js';
 
 /** Seconds until all runs are through, going by what each has needed so far. */
 function timeLeft(settings: Settings, runs: readonly Run[], current: Run, now: number): number {
@@ -74,15 +68,7 @@ export async function demo(
   saved: SavedRuns | undefined,
 ): Promise<number> {
   const stopped = watchInterrupt(() => console.error('\nStopped without saving.'));
-  await startBackend(settings.backend);
-  const runs = optimizersOf(settings).map(
-    (optimizer) =>
-      new Run({
-        optimizer,
-        learningRate: learningRateOf(settings, optimizer),
-        seed: settings.seed,
-      }),
-  );
+  const runs = await startRuns(settings);
   await saved?.restore(runs);
   const { backend, limit, seed } = settings;
   console.log(

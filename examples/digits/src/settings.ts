@@ -1,7 +1,10 @@
 export const optimizerNames = ['sf-adan', 'adam'] as const;
 export type OptimizerName = (typeof optimizerNames)[number];
 
-export const backendNames = ['wasm', 'cpu'] as const;
+export const tfjsBackendNames = ['wasm', 'cpu'] as const;
+export type TfjsBackendName = (typeof tfjsBackendNames)[number];
+/** `webgpu` is no backend of tfjs: kernels of the demo's own, under the WebGPU optimizer. */
+export const backendNames = [...tfjsBackendNames, 'webgpu'] as const;
 export type BackendName = (typeof backendNames)[number];
 
 export const titles: Readonly<Record<OptimizerName, string>> = {

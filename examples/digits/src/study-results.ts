@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { BackendName, OptimizerName } from './settings.js';
+import type { OptimizerName, TfjsBackendName } from './settings.js';
 import type { EpochResult } from './train.js';
 
 export const studyPath = fileURLToPath(new URL('../results/study.json', import.meta.url));
@@ -12,7 +12,7 @@ export interface Contender {
 
 /** What decides the numbers of a study. */
 export interface StudySettings {
-  readonly backend: BackendName;
+  readonly backend: TfjsBackendName;
   readonly epochs: number;
   readonly seeds: readonly number[];
   readonly limit: number;

@@ -27,7 +27,7 @@ import {
   studyPath,
 } from './study-results.js';
 import { percent } from './table.js';
-import { Run } from './train.js';
+import { TfjsRun } from './train.js';
 
 const usage = `Trains the digits with Schedule-Free Adan and with tf.train.adam at ${adamLearningRates.join(', ')}, over several seeds.
 
@@ -143,7 +143,7 @@ async function main(): Promise<number> {
       .map(({ optimizer, learningRate }) => ({ optimizer, learningRate, seed })),
   );
   for (const [i, options] of pending.entries()) {
-    const run = new Run(options);
+    const run = new TfjsRun(options);
     const { state } = run;
     const name = `${titles[options.optimizer]} ${options.learningRate}, seed ${options.seed}`;
     for (let epoch = 1; epoch <= settings.epochs; epoch++) {

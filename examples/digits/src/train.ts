@@ -1,9 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { Sequential } from '@tensorflow/tfjs-layers';
-import { type Digits, epochOrder, readBatch } from './data.js';
+import { type Digits, readBatch } from './data.js';
 import { batchLoss, buildModel, countCorrect, variablesOf } from './model.js';
 import { createTrainer, type Trainer } from './optimizers.js';
+import { epochOrder } from './random.js';
 import { batchesPerEpoch, type OptimizerName } from './settings.js';
 
 /** How many digits are evaluated at a time. */
@@ -37,7 +38,26 @@ export interface RunOptions {
 }
 
 /** One network and its optimizer, on the way through the epochs. */
-export class Run {
+export interface Run {
+  readonly options: RunOptions;
+  readonly state: RunState;
+  /**
+   * Trains to the end of the present epoch and evaluates, or stops after the batch during which
+   * `stopped()` became true. Returns whether the epoch was finished; if not, the next call goes on.
+   */
+  trainEpoch(
+    training: Digits,
+    test: Digits,
+    stopped: () => boolean,
+    onBatch: () => void,
+  ): Promise<boolean>;
+  save(): Promise<Uint8Array>;
+  restore(state: RunState, bytes: Uint8Array): Promise<void>;
+  dispose(): void;
+}
+
+/** A run on a backend of tfjs. */
+export class TfjsRun implements Run {
   state: RunState = { epochs: [], batch: 0, lossSum: 0, seconds: 0, losses: [] };
   readonly #model: Sequential;
   readonly #variables: tf.Variable[];
@@ -50,10 +70,6 @@ export class Run {
     this.#trainer = createTrainer[optimizer](learningRate, this.#variables);
   }
 
-  /**
-   * Trains to the end of the present epoch and evaluates, or stops after the batch during which
-   * `stopped()` became true. Returns whether the epoch was finished; if not, the next call goes on.
-   */
   async trainEpoch(
     training: Digits,
     test: Digits,

@@ -76,7 +76,7 @@ export class HostBackend implements Backend<HostTensor> {
     return this.constant(squares(data));
   }
   allFinite({ data }: HostTensor) {
-    return this.constant(isFinite(squares(data)) || data.every(Number.isFinite) ? 1 : 0);
+    return this.constant(Number.isFinite(squares(data)) ? 1 : 0);
   }
   select(condition: HostTensor, a: HostTensor, b: HostTensor) {
     return this.copy(condition.data[0] ? a : b);

@@ -59,6 +59,11 @@ function tfjsLosses(): number[] {
   );
 }
 
+function near(actual: ArrayLike<number>, wanted: ArrayLike<number>, digits: number): void {
+  expect(actual.length).toBe(wanted.length);
+  for (let i = 0; i < wanted.length; i++) expect(actual[i]).toBeCloseTo(wanted[i]!, digits);
+}
+
 let expected: number[];
 beforeAll(async () => {
   web.env.wasm.numThreads = 1;
@@ -80,7 +85,7 @@ for (const [runtime, ort] of runtimes) {
         const trainer = await create(ort, { form });
         const losses: number[] = [];
         for (const batch of batches) losses.push((await trainer.step(feedsFor(ort, batch))).loss);
-        losses.forEach((loss, t) => expect(loss).toBeCloseTo(expected[t]!, 4));
+        near(losses, expected, 4);
         expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
         await trainer.dispose();
       });
@@ -101,7 +106,7 @@ for (const [runtime, ort] of runtimes) {
             const [actual, wanted] = [results[name]!.data, evaluated[name]!.data] as Float32Array[];
             // To the bit in the same runtime; another one adds up in another order.
             if (other === ort) expect(actual).toEqual(wanted);
-            wanted!.forEach((value, i) => expect(actual![i]).toBeCloseTo(value, 4));
+            near(actual!, wanted!, 4);
           }
           await session.release();
         }
@@ -114,7 +119,7 @@ for (const [runtime, ort] of runtimes) {
         await twice.step(one);
         const [a, b] = [await both.trainParameters(), await twice.trainParameters()];
         for (const name of both.parameterNames) {
-          a[name]!.forEach((value, i) => expect(value).toBeCloseTo(b[name]![i]!, 6));
+          near(a[name]!, b[name]!, 6);
         }
         const { loss } = await both.step([one, feedsFor(ort, batches[1]!)]);
         const first = (await twice.step(one)).loss;

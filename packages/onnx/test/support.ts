@@ -1,5 +1,5 @@
 import type { Model, Node } from '../src/model/index.js';
-import { elementTypes, makeTensor, makeValueInfo } from '../src/model/index.js';
+import { makeTensor, makeValueInfo } from '../src/model/index.js';
 
 /** Numbers in (-1, 1), the same for the same seed. */
 export function noise(length: number, seed: number): Float32Array {
@@ -94,5 +94,3 @@ export function digitsModel(): Model {
     opsetImport: [{ domain: '', version: 13 }],
   };
 }
-
-export { elementTypes };

@@ -1,0 +1,39 @@
+/** sfc32, a small generator of 32-bit words with a 128-bit state. */
+function wordGenerator(seed: number, stream: number): () => number {
+  let a = seed | 0;
+  let b = stream | 0;
+  let c = 0x9e3779b9 | 0;
+  let counter = 1;
+  const next = () => {
+    const word = (((a + b) | 0) + counter) | 0;
+    counter = (counter + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + word) | 0;
+    return word >>> 0;
+  };
+  for (let i = 0; i < 16; i++) next();
+  return next;
+}
+
+/** Random numbers in [0, 1), the same ones for a seed, for what is drawn before any epoch. */
+export function uniformNumbers(seed: number): () => number {
+  const next = wordGenerator(seed, 0);
+  return () => next() / 2 ** 32;
+}
+
+/**
+ * The order in which an epoch visits `count` digits. A function of its arguments alone, so that a
+ * resumed run needs no generator state and both optimizers see the same batches.
+ */
+export function epochOrder(seed: number, epoch: number, count: number): Uint32Array {
+  const next = wordGenerator(seed, epoch);
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor((next() / 2 ** 32) * (i + 1));
+    const held = order[i]!;
+    order[i] = order[j]!;
+    order[j] = held;
+  }
+  return order;
+}

@@ -1,0 +1,31 @@
+import { type Bytes, GpuNetwork, initialWeights } from './network.js';
+
+/** What a page needs to be told. The order and the weights come from the same generator as in Node. */
+export interface PageSettings {
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly options: { readonly learningRate: number };
+  /** Uniform random numbers for the initial weights. */
+  readonly uniform: () => number;
+  readonly orderOf: (epoch: number, count: number) => Uint32Array;
+  readonly onEpoch: (epoch: number, loss: number, accuracyAtX: number) => void;
+}
+
+/** Trains in a page, on the browser's own device. */
+export async function train(training: Bytes, test: Bytes, settings: PageSettings): Promise<void> {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) throw new Error('This browser has no WebGPU adapter.');
+  const { epochs, batchSize, options, uniform, orderOf, onEpoch } = settings;
+  const device = await adapter.requestDevice();
+  const network = await GpuNetwork.create(device, initialWeights(uniform), batchSize, options);
+  const [digits, unseen] = [network.resident(training), network.resident(test)];
+  const batches = Math.ceil(training.count / batchSize);
+  for (let epoch = 1; epoch <= epochs; epoch++) {
+    network.beginEpoch(digits, orderOf(epoch, training.count));
+    for (let batch = 0; batch < batches; batch++) network.step(digits, batch);
+    const losses = await network.losses(0, batches);
+    const loss = losses.reduce((a, b) => a + b, 0) / batches;
+    onEpoch(epoch, loss, await network.accuracy(unseen, 'x'));
+  }
+  network.dispose();
+}

@@ -1,0 +1,354 @@
+import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
+import { deviceLost } from './errors.js';
+import { elementwiseKernel, packText, reductionKernel } from './kernels.js';
+import { Plan } from './plan.js';
+import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
+
+export interface WebGpuBackendOptions {
+  /** Invocations per workgroup. Default 64; the same bits for every size. */
+  readonly workgroupSize?: number;
+  /** `'float16'` keeps m, v and the previous gradient as pairs of float16. Default `'float32'`. */
+  readonly state?: 'float32' | 'float16';
+  /** How many invocations share the norm of the gradients, about. Default 4096. */
+  readonly normThreads?: number;
+  /** Size in bytes of an arena's largest buffer. Default: what the device can bind. */
+  readonly chunkBytes?: number;
+}
+
+export type Binding = GpuTensor | Storage | GPUBufferBinding;
+
+const STORAGE = 0x80;
+const COPY_SRC = 0x4;
+const COPY_DST = 0x8;
+const MAP_READ = 0x1;
+/** GPUBufferUsage of the library's tensors. */
+export const TENSOR_USAGE = STORAGE | COPY_SRC | COPY_DST;
+
+/** What was compiled on a device, by workgroup size and text. */
+const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
+
+/**
+ * Tensors of float32 on a device that somebody else owns. Work is recorded and submitted by itself at
+ * the end of the running task at the latest, or goes into an encoder of the user's: {@link within}.
+ */
+export class WebGpuBackend implements Backend<GpuTensor> {
+  readonly dtype = 'float32';
+  readonly half: boolean;
+  readonly workgroupSize: number;
+  readonly normThreads: number;
+  readonly chunkBytes: number;
+  /** Bytes of GPU buffers that this backend holds, without those of readings under way. */
+  bytes = 0;
+  lost: string | undefined;
+  lastPlan: Plan | undefined;
+  readonly #pipelines: Map<string, GPUComputePipeline>;
+  readonly #plans = new WeakMap<object, Plan>();
+  #own: GPUCommandEncoder | undefined;
+  #borrowed: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #garbage: GPUBuffer[] = [];
+  #postponed: (() => void)[] = [];
+
+  constructor(
+    readonly device: GPUDevice,
+    options: WebGpuBackendOptions = {},
+  ) {
+    this.workgroupSize = options.workgroupSize ?? 64;
+    this.normThreads = options.normThreads ?? 4096;
+    this.half = options.state === 'float16';
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    this.chunkBytes = Math.min(options.chunkBytes ?? most, most);
+    this.#pipelines = pipelines.get(device) ?? new Map();
+    pipelines.set(device, this.#pipelines);
+    device.lost.then(({ reason, message }) => {
+      this.lost = message || reason;
+    });
+  }
+
+  /** The fused step: two passes over the gradients where that is asked for, and one dispatch over the state. */
+  step(request: StepRequest<GpuTensor>): void {
+    this.alive();
+    const plan = this.#plans.get(request.metrics) ?? new Plan(this);
+    this.#plans.set(request.metrics, plan);
+    plan.step(request);
+    this.lastPlan = plan;
+  }
+
+  /** @throws WebGpuError `device-lost` */
+  alive(): void {
+    if (this.lost !== undefined) throw deviceLost(this.lost);
+  }
+
+  // Memory
+
+  /** `size` bytes of GPU memory, zeros. */
+  allocate(size: number, usage = TENSOR_USAGE, values?: FloatArray, onRelease?: () => void) {
+    const buffer = this.device.createBuffer({ size, usage, mappedAtCreation: !!values });
+    if (values) {
+      new Float32Array(buffer.getMappedRange()).set(values);
+      buffer.unmap();
+    }
+    this.bytes += size;
+    return new Storage(buffer, () => {
+      this.bytes -= size;
+      if (this.#own) this.#garbage.push(buffer);
+      // Commands in a foreign encoder may still need it: the garbage collector frees it then.
+      else if (!this.#borrowed) buffer.destroy();
+      onRelease?.();
+    });
+  }
+
+  #empty(shape: readonly number[], half = false): GpuTensor {
+    const bytes = padded(lengthOf(shape));
+    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, half);
+  }
+
+  upload(values: FloatArray, shape: readonly number[]): GpuTensor {
+    const storage = this.allocate(padded(values.length), TENSOR_USAGE, values);
+    return new GpuTensor(storage, 0, [...shape]);
+  }
+
+  /** @throws WebGpuError `device-lost` */
+  async download(tensor: GpuTensor): Promise<Float32Array> {
+    this.alive();
+    const { length, half, size } = tensor;
+    const staging = this.device.createBuffer({
+      size: padded(length),
+      usage: MAP_READ | COPY_DST,
+    });
+    this.transfer(tensor, new Storage(staging), 0);
+    // Others may want to read as well: all that is recorded by then is submitted at once.
+    // What is recorded in an encoder of the user's is read once he must have submitted it.
+    await (this.#borrowed && new Promise<void>((read) => this.#postponed.push(read)));
+    this.flush();
+    try {
+      await staging.mapAsync(1);
+      const raw = staging.getMappedRange().slice(0, size);
+      return half ? widen(raw, length) : new Float32Array(raw);
+    } catch (error) {
+      throw deviceLost(this.lost ?? `reading failed: ${error}`);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  copy(tensor: GpuTensor): GpuTensor {
+    const result = this.#empty(tensor.shape, tensor.half);
+    this.transfer(tensor, result.storage, 0);
+    return result;
+  }
+
+  /** Copies the elements of a tensor of the same format into a buffer. */
+  transfer(tensor: GpuTensor, target: Storage, offset: number): void {
+    const bytes = Math.ceil(tensor.size / 4) * 4;
+    if (bytes === 0) return;
+    this.commands().copyBufferToBuffer(
+      tensor.storage.buffer,
+      tensor.offset,
+      target.buffer,
+      offset,
+      bytes,
+    );
+  }
+
+  dispose(tensor: GpuTensor): void {
+    tensor.dispose();
+  }
+
+  inspect(tensor: GpuTensor): TensorInfo {
+    const disposed = tensor.disposed || tensor.storage.released;
+    return { shape: tensor.shape, dtype: this.dtype, disposed };
+  }
+
+  // Commands
+
+  /** The encoder that commands go to, outside of a compute pass. */
+  commands(): GPUCommandEncoder {
+    this.#endPass();
+    if (this.#borrowed) return this.#borrowed;
+    if (!this.#own) {
+      this.#own = this.device.createCommandEncoder();
+      queueMicrotask(() => this.flush());
+    }
+    return this.#own;
+  }
+
+  /** A compute pass of the encoder that commands go to. */
+  pass(): GPUComputePassEncoder {
+    if (!this.#pass) this.#pass = this.commands().beginComputePass();
+    return this.#pass;
+  }
+
+  /** Runs `fn` with all commands going into `encoder`, to be submitted by its owner. */
+  within<R>(encoder: GPUCommandEncoder, fn: () => R): R {
+    this.flush();
+    this.#borrowed = encoder;
+    try {
+      return fn();
+    } finally {
+      this.#endPass();
+      this.#borrowed = undefined;
+    }
+  }
+
+  /** Runs `fn` with all commands submitted at once, also where they would go into an encoder. */
+  apart(fn: () => void): void {
+    const borrowed = this.#borrowed;
+    this.#endPass();
+    this.#borrowed = undefined;
+    fn();
+    this.flush();
+    this.#borrowed = borrowed;
+  }
+
+  /** Writes to a buffer, in order with the commands. */
+  write(target: GPUBuffer, offset: number, data: Uint32Array<ArrayBuffer>): void {
+    if (!this.#borrowed) {
+      this.flush();
+      this.device.queue.writeBuffer(target, offset, data);
+      return;
+    }
+    // The queue would write before the owner submits; and when that is, nobody here knows.
+    const size = data.byteLength;
+    const staging = this.device.createBuffer({ size, usage: COPY_SRC, mappedAtCreation: true });
+    new Uint32Array(staging.getMappedRange()).set(data);
+    staging.unmap();
+    this.commands().copyBufferToBuffer(staging, 0, target, offset, size);
+  }
+
+  /** Submits what was recorded. */
+  flush(): void {
+    if (!this.#own) return;
+    this.#endPass();
+    this.device.queue.submit([this.#own.finish()]);
+    this.#own = undefined;
+    for (const buffer of this.#garbage) buffer.destroy();
+    this.#garbage = [];
+  }
+
+  /** Reads what was to be read from encoders of the user's: by now they are submitted. */
+  readPostponed(): void {
+    for (const read of this.#postponed) read();
+    this.#postponed = [];
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+
+  /** A compute pipeline; the same text gives the same one. */
+  pipeline(code: string): GPUComputePipeline {
+    const key = `${this.workgroupSize} ${code}`;
+    let pipeline = this.#pipelines.get(key);
+    if (!pipeline) {
+      const constants = code.includes('override workgroupSize')
+        ? { workgroupSize: this.workgroupSize }
+        : {};
+      const module = this.device.createShaderModule({ code });
+      pipeline = this.device.createComputePipeline({
+        layout: 'auto',
+        compute: { module, entryPoint: 'main', constants },
+      });
+      this.#pipelines.set(key, pipeline);
+    }
+    return pipeline;
+  }
+
+  bind(pipeline: GPUComputePipeline, bindings: readonly Binding[]): GPUBindGroup {
+    const entries = bindings.map((place, binding) => {
+      const resource =
+        place instanceof GpuTensor
+          ? { buffer: place.storage.buffer, offset: place.offset, size: place.size }
+          : { ...place };
+      return { binding, resource };
+    });
+    return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+  }
+
+  /** Dispatches `count` invocations, in two dimensions where one does not suffice. */
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
+    if (count === 0) return;
+    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    const workgroups = Math.ceil(count / this.workgroupSize);
+    const rows = Math.ceil(workgroups / most);
+    const pass = this.pass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows);
+  }
+
+  /** The same values as pairs of float16, in a buffer at `offset`. */
+  pack({ storage, length }: GpuTensor, target: Storage, offset: number): void {
+    const size = padded(length) / 2;
+    const pipeline = this.pipeline(elementwiseKernel(1, packText, 'u32'));
+    const group = this.bind(pipeline, [storage, { buffer: target.buffer, offset, size }]);
+    this.dispatch(pipeline, group, size / 4);
+  }
+
+  // Primitives
+
+  constant(value: number): GpuTensor {
+    return this.upload(Float32Array.of(value), []);
+  }
+  add(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a + b', a, b);
+  }
+  sub(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a - b', a, b);
+  }
+  mul(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a * b', a, b);
+  }
+  div(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('a / b', a, b);
+  }
+  minimum(a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('min(a, b)', a, b);
+  }
+  sqrt(a: GpuTensor): GpuTensor {
+    return this.#elementwise('sqrt(a)', a);
+  }
+  select(condition: GpuTensor, a: GpuTensor, b: GpuTensor): GpuTensor {
+    return this.#elementwise('select(b, a, c != 0)', a, b, condition);
+  }
+  sumOfSquares(a: GpuTensor): GpuTensor {
+    return this.#reduce(a, 'a * a', 'a + b', '0.0');
+  }
+  allFinite(a: GpuTensor): GpuTensor {
+    const finite = 'select(1.0, 0.0, (bitcast<u32>(a) & 0x7f800000) == 0x7f800000)';
+    return this.#reduce(a, finite, 'min(a, b)', '1.0');
+  }
+
+  #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
+    const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
+    const result = this.#empty(shaped.shape);
+    if (result.length === 0) return result;
+    const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
+    this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
+    return result;
+  }
+
+  #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {
+    if (a.length === 0) return this.constant(Number(initial));
+    const result = this.#empty([]);
+    const pipeline = this.pipeline(reductionKernel(map, combine, initial));
+    this.dispatch(pipeline, this.bind(pipeline, [a, result]), 1);
+    return result;
+  }
+}
+
+/** Pairs of float16 as float32. */
+function widen(raw: ArrayBuffer, length: number): Float32Array {
+  const bits = new Uint16Array(raw);
+  return Float32Array.from({ length }, (_, i) => {
+    const h = bits[i]!;
+    const sign = h >> 15 ? -1 : 1;
+    const exponent = (h >> 10) & 31;
+    const fraction = h & 1023;
+    if (exponent === 0) return sign * fraction * 2 ** -24;
+    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+  });
+}

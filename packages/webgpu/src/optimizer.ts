@@ -1,0 +1,305 @@
+import {
+  type Group,
+  type Metrics,
+  type Mode,
+  type OptimizerOptions,
+  type ParameterCell,
+  type ScheduleFreeAdan,
+  scheduleFreeAdan,
+} from '@schedule-free-adan/core';
+import { WebGpuBackend, type WebGpuBackendOptions } from './backend.js';
+import {
+  arena,
+  type BufferView,
+  type Definitions,
+  isOwn,
+  type Named,
+  named,
+  ownPlaces,
+  type Place,
+  probeBuffers,
+} from './buffers.js';
+import { WebGpuError } from './errors.js';
+import { type GpuTensor, padded, type Storage } from './tensor.js';
+
+export type WebGpuOptions = Omit<OptimizerOptions, 'placement'> & WebGpuBackendOptions;
+
+const view = ({ storage: { buffer }, offset, size }: GpuTensor): BufferView => ({
+  buffer,
+  offset,
+  size,
+});
+
+/**
+ * Schedule-Free Adan on a WebGPU device that you own. Parameters hold y between steps, so that a
+ * forward pass trains at no cost; {@link evaluate} writes x elsewhere.
+ */
+export class WebGpuAdan {
+  readonly #backend: WebGpuBackend;
+  readonly #core: ScheduleFreeAdan<GpuTensor>;
+  readonly #places: ReadonlyMap<string, Place>;
+  readonly #definitions: Named;
+  readonly #options: WebGpuOptions;
+  /** x, laid out as the parameters are. */
+  readonly #evaluation = new Map<Storage, Storage>();
+  #faults: Promise<GPUError | null>[] = [];
+
+  private constructor(
+    backend: WebGpuBackend,
+    places: ReadonlyMap<string, Place>,
+    definitions: Named,
+    options: WebGpuOptions,
+  ) {
+    this.#backend = backend;
+    this.#places = places;
+    this.#definitions = definitions;
+    this.#options = options;
+    const { workgroupSize: _, state: __, normThreads: ___, chunkBytes: ____, ...rest } = options;
+    this.#core = scheduleFreeAdan<GpuTensor>(backend, {}, rest);
+    for (const [name, { parameter }] of places) this.#core.addCell(name, cell(backend, parameter));
+    for (const { parameters } of options.groups ?? []) {
+      // Throws for a name that no parameter has.
+      if (typeof parameters !== 'function') for (const name of parameters) this.parameter(name);
+    }
+    backend.flush();
+  }
+
+  /**
+   * @param parameters by name: `{ shape, values? }`, which get a place in the optimizer's arena, or
+   * `{ shape, parameter, gradient }` in buffers of your own.
+   * @throws WebGpuError for a buffer that can't serve, OptionError, ParameterError. Nothing of the
+   * optimizer was submitted then.
+   */
+  static async create(
+    device: GPUDevice,
+    parameters: Definitions,
+    options: WebGpuOptions = {},
+  ): Promise<WebGpuAdan> {
+    const definitions = named(parameters);
+    const backend = new WebGpuBackend(device, options);
+    const own = ownPlaces(backend, definitions);
+    await probeBuffers(backend, own);
+    const inArena = arena(backend, definitions);
+    const places = new Map<string, Place>();
+    for (const [name, definition] of definitions) {
+      const place = own.get(name) ?? inArena.get(name)!;
+      places.set(name, place);
+      if (isOwn(definition) || !definition.values?.length) continue;
+      const { buffer, offset } = view(place.parameter);
+      device.queue.writeBuffer(buffer, offset, Float32Array.from(definition.values));
+    }
+    try {
+      return new WebGpuAdan(backend, places, definitions, options);
+    } catch (error) {
+      free(backend, places);
+      throw error;
+    }
+  }
+
+  get device(): GPUDevice {
+    return this.#backend.device;
+  }
+  get mode(): Mode {
+    return this.#core.mode;
+  }
+  /** Group 0 holds what no other claims. `learningRate` may be set before any step. */
+  get groups(): readonly Group[] {
+    return this.#core.groups;
+  }
+  get parameterNames(): readonly string[] {
+    return this.#core.parameterNames;
+  }
+  /** Bytes of GPU memory that the optimizer holds, with its arenas. */
+  get gpuBytes(): number {
+    return this.#backend.bytes;
+  }
+
+  /** Where a parameter is: bind it in a forward pass. The same for the optimizer's whole life. */
+  parameter(name: string): BufferView {
+    return view(this.#core.parameter(name));
+  }
+
+  /** Where a parameter's gradient is expected: bind it in a backward pass. */
+  gradient(name: string): BufferView {
+    this.#core.parameter(name);
+    return view(this.#places.get(name)!.gradient);
+  }
+
+  /**
+   * One step with the gradients of `names` (all, when left out); the others keep everything. Encoded
+   * into `encoder`, or submitted. Submit the encoder before any other call than `step` and `evaluate`.
+   * @throws ParameterError `unknown-parameter`; StateError `disposed`, `wrong-mode`; WebGpuError
+   * `device-lost`, once the device has told.
+   */
+  step(encoder?: GPUCommandEncoder, names: Iterable<string> = this.#places.keys()): void {
+    this.#backend.alive();
+    const gradients = Object.fromEntries(
+      [...names].map((name) => [name, this.#places.get(name)?.gradient]),
+    );
+    this.#record(encoder, () => this.#core.step(gradients));
+  }
+
+  /**
+   * Writes x of every parameter to buffers of the optimizer's own, and says where. The views stay the
+   * same from call to call. Changes nothing of the training state.
+   */
+  evaluate(encoder?: GPUCommandEncoder): Record<string, BufferView> {
+    this.#backend.alive();
+    return this.#record(encoder, () =>
+      Object.fromEntries(
+        Object.entries(this.#core.evalParameters()).map(([name, x]) => {
+          const { chunk, storage, offset, size, length } = this.#core.parameter(name);
+          let target = this.#evaluation.get(storage);
+          if (!target) {
+            target = this.#backend.allocate(chunk?.bytes ?? padded(length));
+            this.#evaluation.set(storage, target);
+          }
+          const at = chunk ? offset : 0;
+          this.#backend.transfer(x, target, at);
+          this.#backend.dispose(x);
+          return [name, { buffer: target.buffer, offset: at, size }];
+        }),
+      ),
+    );
+  }
+
+  /** The parameters' own buffers hold y, where gradients are taken. Exact to the bit. */
+  train(): void {
+    this.#record(undefined, () => this.#core.train());
+  }
+
+  /** The parameters' own buffers hold x, where the model is evaluated; {@link step} is refused. */
+  eval(): void {
+    this.#record(undefined, () => this.#core.eval());
+  }
+
+  /** Runs `fn`, which may be asynchronous, with x in the parameters, and restores y exactly. */
+  withEvalParameters<R>(fn: () => R): R {
+    const run = () => {
+      this.#backend.flush();
+      return fn();
+    };
+    return this.#record(undefined, () => this.#core.withEvalParameters(run));
+  }
+
+  /** Resets the moments, and keeps x, y, z and the averaging weights. */
+  restart(): void {
+    this.#record(undefined, () => {
+      this.#core.restart();
+      this.#backend.lastPlan?.settle();
+    });
+  }
+
+  /** Reads the norm before clipping, the clip factor, and how many steps were skipped. */
+  async metrics(): Promise<Metrics> {
+    return this.#read(() => this.#core.metrics());
+  }
+
+  /**
+   * The training state as of the call, as a safetensors file that every backend reads. Training may go
+   * on at once: the state is copied aside on the device, and read when that is done.
+   */
+  async snapshot(): Promise<Uint8Array> {
+    return this.#read(() => this.#core.save());
+  }
+
+  /** Goes on from a snapshot, of whatever backend. */
+  load(snapshot: Uint8Array): void {
+    this.#backend.alive();
+    this.#record(undefined, () => {
+      this.#core.load(snapshot);
+      this.#backend.lastPlan?.settle();
+    });
+  }
+
+  /**
+   * The same optimizer on another device, going on from a snapshot: after the loss of the first.
+   * @param buffers new buffers for the parameters that have buffers of their own.
+   */
+  async resume(
+    device: GPUDevice,
+    snapshot: Uint8Array,
+    buffers: Definitions = {},
+  ): Promise<WebGpuAdan> {
+    const own = named(buffers);
+    const definitions = [...this.#definitions].map(([name, old]) => {
+      const same = isOwn(old) ? old : { shape: old.shape };
+      return [name, own.get(name) ?? same] as const;
+    });
+    const next = await WebGpuAdan.create(device, definitions, this.#options);
+    try {
+      next.load(snapshot);
+    } catch (error) {
+      next.dispose();
+      throw error;
+    }
+    return next;
+  }
+
+  /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
+  dispose(): void {
+    this.#core.dispose();
+    for (const x of this.#evaluation.values()) x.drop();
+    this.#evaluation.clear();
+    free(this.#backend, this.#places);
+    this.#backend.flush();
+  }
+
+  /** Runs `fn` with its commands in the encoder, or submitted under a watch for validation errors. */
+  #record<R>(encoder: GPUCommandEncoder | undefined, fn: () => R): R {
+    const backend = this.#backend;
+    if (encoder) return backend.within(encoder, fn);
+    backend.device.pushErrorScope('validation');
+    try {
+      const result = fn();
+      backend.flush();
+      return result;
+    } finally {
+      this.#faults.push(backend.device.popErrorScope());
+      if (this.#faults.length > 64) this.#faults = [first(this.#faults)];
+    }
+  }
+
+  async #read<R>(fn: () => Promise<R>): Promise<R> {
+    this.#backend.alive();
+    const promise = fn();
+    this.#backend.flush();
+    this.#backend.readPostponed();
+    const faults = this.#faults;
+    this.#faults = [];
+    const [result, fault] = await Promise.all([promise, first(faults)]);
+    this.#backend.alive();
+    if (!fault) return result;
+    const code = /destroyed/i.test(fault.message) ? 'destroyed-buffer' : 'gpu-validation';
+    throw new WebGpuError(
+      code,
+      `The GPU refused a command since the last reading: ${fault.message} Steps since then may not have run; go on from a snapshot.`,
+      'device',
+      fault,
+    );
+  }
+}
+
+async function first(faults: readonly Promise<GPUError | null>[]): Promise<GPUError | null> {
+  const found = await Promise.all(faults.map((fault) => fault.catch(() => null)));
+  return found.find((fault) => fault !== null) ?? null;
+}
+
+/** The core replaces tensors; a parameter's buffer stays, and takes the values. */
+function cell(backend: WebGpuBackend, parameter: GpuTensor): ParameterCell<GpuTensor> {
+  return {
+    get: () => parameter,
+    set: (tensor) => {
+      if (tensor === parameter) return;
+      backend.transfer(tensor, parameter.storage, parameter.offset);
+      backend.dispose(tensor);
+    },
+  };
+}
+
+function free(backend: WebGpuBackend, places: ReadonlyMap<string, Place>): void {
+  for (const { parameter, gradient } of places.values()) {
+    backend.dispose(parameter);
+    backend.dispose(gradient);
+  }
+}

@@ -1,0 +1,55 @@
+import {
+  advance,
+  coefficients as coefficientsOf,
+  initialScalars,
+  ruleForm,
+  scheduleFreeDefaults,
+} from '@schedule-free-adan/core/rule';
+import { describe, expect, test } from 'vitest';
+import { normKernel, stepKernel, verdictKernel } from '../src/kernels.js';
+
+const scalars = advance(initialScalars, scheduleFreeDefaults);
+const coefficients = coefficientsOf({ scalars, hyperparameters: scheduleFreeDefaults });
+const plain = {
+  form: ruleForm(scheduleFreeDefaults, 'y'),
+  clipping: false,
+  checking: false,
+  fresh: true,
+  single: false,
+  packed: true,
+  half: false,
+  groups: 1,
+};
+const with_ = (options: object, more: object = {}) =>
+  stepKernel(
+    { ...plain, form: ruleForm({ ...scheduleFreeDefaults, ...options }, 'y'), ...more },
+    coefficients,
+  );
+
+describe('the printed kernels', () => {
+  test('the default step', () => {
+    expect(stepKernel(plain, coefficients)).toMatchSnapshot();
+  });
+
+  test('everything in use', () => {
+    const options = { betas: [0.9, 0.92, 0.99], weightDecay: 0.1 };
+    const more = { clipping: true, checking: true, half: true, packed: false, groups: 4 };
+    expect(with_(options, more)).toMatchSnapshot();
+  });
+
+  test('the norm in two passes', () => {
+    expect(normKernel(true, true, true)).toMatchSnapshot();
+    expect(verdictKernel(true, true, coefficients, 1)).toMatchSnapshot();
+  });
+
+  test('hold nothing that is not in use', () => {
+    expect(with_({ betas: [0, 0, 0.99] })).not.toMatch(/state_[mvg]\b|previous|difference/);
+    expect(with_({})).not.toMatch(/state_m|c\.decay|control\[1\]|control\[3\]/);
+    expect(with_({ weightDecay: 0.1, decay: 'prox' })).toContain('c.decay * (');
+    expect(with_({}, { clipping: true })).toContain('bitcast<f32>(control[1])');
+  });
+
+  test('the first pass of the norm has no barrier', () => {
+    expect(normKernel(true, true, true)).not.toContain('Barrier');
+  });
+});

@@ -1,0 +1,9 @@
+import type { Browser, Page } from 'playwright-core';
+
+export function runtimeFolder(): string;
+export function useSwiftShader(): void;
+export function nodeDevice(descriptor?: GPUDeviceDescriptor): Promise<GPUDevice>;
+export function chromiumPage(
+  files?: Readonly<Record<string, { readonly type: string; readonly body: Uint8Array | string }>>,
+  path?: string,
+): Promise<{ browser: Browser; page: Page }>;
