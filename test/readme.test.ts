@@ -13,6 +13,7 @@ const documents = [
   'packages/core/README.md',
   'packages/conformance/README.md',
   'packages/tfjs/README.md',
+  'packages/onnx/README.md',
 ];
 const scripts: Record<string, string> = JSON.parse(readFileSync('package.json', 'utf8')).scripts;
 

@@ -19,12 +19,30 @@ async function size(entry: string, external: string[] = []): Promise<number> {
 
 const budgets: [string, string, number, string[]][] = [
   ['the core', 'packages/core/dist/index.js', 5000, []],
-  ['the rule, for those who compose a step', 'packages/core/dist/rule.js', 2600, []],
+  ['the rule, for those who compose a step', 'packages/core/dist/rule.js', 2800, []],
   [
     'the tfjs adapter without core and tfjs',
     'packages/tfjs/dist/index.js',
     8000,
     ['@schedule-free-adan/*', '@tensorflow/*'],
+  ],
+  [
+    'the ONNX trainer without core and runtime',
+    'packages/onnx/dist/index.js',
+    16500,
+    ['@schedule-free-adan/*', 'onnxruntime-*'],
+  ],
+  [
+    'reading and writing ONNX files',
+    'packages/onnx/dist/model/index.js',
+    4800,
+    ['@schedule-free-adan/*'],
+  ],
+  [
+    'the WebGPU adapter without core',
+    'packages/webgpu/dist/index.js',
+    10_000,
+    ['@schedule-free-adan/*'],
   ],
 ];
 

@@ -1,6 +1,13 @@
 // The subjects of `npm run conformance`, beside the built-in reference.
 export { plainArrays as 'plain-arrays' } from '../examples/custom-backend/dist/target.js';
 export {
+  onnxHost as 'onnx-host',
+  onnxNodeGraph as 'onnx-node-graph',
+  onnxNodeHybrid as 'onnx-node-hybrid',
+  onnxWasmGraph as 'onnx-wasm-graph',
+  onnxWasmHybrid as 'onnx-wasm-hybrid',
+} from '../packages/onnx/conformance/targets.mjs';
+export {
   tfjsCpu as 'tfjs-cpu',
   tfjsWasm as 'tfjs-wasm',
 } from '../packages/tfjs/conformance/targets.mjs';

@@ -8,13 +8,16 @@ import {
   trainingDigits,
 } from './settings.js';
 
+const anyOf = (names: readonly string[]) =>
+  new Intl.ListFormat('en', { type: 'disjunction' }).format(names);
+
 export const usage = `Trains a 784-128-10 network on the MNIST digits, with Schedule-Free Adan and tf.train.adam.
 
   npm run demo -- [options]
 
   --epochs N           passes over the training digits              (default 3)
   --optimizer NAME     sf-adan, adam or both, epoch by epoch        (default both)
-  --backend NAME       ${backendNames.join(' or ').padEnd(45)}(default wasm;
+  --backend NAME       ${anyOf(backendNames).padEnd(45)}(default wasm;
                        webgpu: sf-adan only, in kernels of the demo's own)
   --learning-rate R    of the optimizer; with both, of sf-adan      (default ${hyperparameters['sf-adan'].learningRate}; adam ${hyperparameters.adam.learningRate})
   --seed N             decides initial weights and data order       (default 1)
@@ -82,7 +85,7 @@ export const integerOption = (name: string, value: string, least: number, most: 
 function choice<T extends string>(name: string, value: string, allowed: readonly T[]): T {
   const found = allowed.find((candidate) => candidate === value);
   if (found === undefined) {
-    throw new InputError(`--${name} is '${value}'; give ${allowed.join(' or ')}.`);
+    throw new InputError(`--${name} is '${value}'; give ${anyOf(allowed)}.`);
   }
   return found;
 }

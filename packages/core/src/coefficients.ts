@@ -1,5 +1,8 @@
 import type { StepGroup } from './backend.js';
-import { averagingWeight, stepSize } from './schedule.js';
+import type { GroupHyperparameters } from './hyperparameters.js';
+import { type ScalarAlgebra, scalarNumbers } from './interpreters/numbers.js';
+import type { Scalars } from './schedule.js';
+import { averagingWeight, stepSize } from './schedule-over.js';
 
 /** What the elementwise rule needs to know of a step, beyond its tensors. */
 export interface Coefficients<N = number> {
@@ -31,30 +34,47 @@ export interface Coefficients<N = number> {
 
 export type CoefficientName = keyof Coefficients;
 
-/** The coefficients of a group's step: averaging weight, bias corrections, decay. */
-export function coefficients({ scalars, hyperparameters: h }: StepGroup): Coefficients {
-  const { step, momentStep, weightSum } = scalars;
-  const gamma = stepSize(step, h);
-  const average = weightSum > 0 ? averagingWeight(scalars, h) / weightSum : 0;
+/**
+ * The coefficients of a group's step, this step counted in: averaging weight, bias corrections, decay.
+ * Over some arithmetic of scalars; the learning rate comes apart, as in `advanceOver`.
+ */
+export function coefficientsOver<T>(
+  algebra: ScalarAlgebra<T>,
+  scalars: Scalars<T>,
+  h: GroupHyperparameters,
+  learningRate: T | number,
+): Coefficients<T | number> {
+  const { add, sub, mul, div, pow, max } = algebra;
+  const gamma = stepSize(algebra, scalars.step, learningRate, h);
+  // Without any weight so far the new z has no share either: 0 / tiny.
+  const weightSum = max(scalars.weightSum, Number.MIN_VALUE);
+  const average = div(averagingWeight(algebra, scalars, h), weightSum);
+  const keepAverage = sub(1, average);
   const [beta1, beta2, beta3] = h.betas;
-  const shrink = gamma * h.weightDecay;
+  const correction = (beta: number) => sub(1, pow(beta, scalars.momentStep));
+  const shrink = mul(gamma, h.weightDecay);
   return {
     stepSize: gamma,
     average,
-    keepAverage: 1 - average,
+    keepAverage,
     momentum: h.momentum,
     oneMinusMomentum: 1 - h.momentum,
-    follow: 1 - h.momentum * (1 - average),
+    follow: sub(1, mul(h.momentum, keepAverage)),
     beta1,
     oneMinusBeta1: 1 - beta1,
     beta2,
     oneMinusBeta2: 1 - beta2,
     beta3,
     oneMinusBeta3: 1 - beta3,
-    scaleM: 1 / (1 - beta1 ** momentStep),
-    scaleV: beta2 / (1 - beta2 ** momentStep),
-    scaleN: 1 / (1 - beta3 ** momentStep),
+    scaleM: div(1, correction(beta1)),
+    scaleV: div(beta2, correction(beta2)),
+    scaleN: div(1, correction(beta3)),
     epsilon: h.epsilon,
-    decay: h.decay === 'y' ? h.weightDecay : h.decay === 'z' ? 1 - shrink : 1 / (1 + shrink),
+    decay:
+      h.decay === 'y' ? h.weightDecay : h.decay === 'z' ? sub(1, shrink) : div(1, add(1, shrink)),
   };
 }
+
+/** The same in numbers. */
+export const coefficients = ({ scalars, hyperparameters: h }: StepGroup): Coefficients =>
+  coefficientsOver(scalarNumbers, scalars, h, h.learningRate);

@@ -1,10 +1,16 @@
 /** The mathematics alone, for those who write an adapter: the rule, its coefficients, its forms. */
 
-export { type CoefficientName, type Coefficients, coefficients } from './coefficients.js';
+export {
+  type CoefficientName,
+  type Coefficients,
+  coefficients,
+  coefficientsOver,
+} from './coefficients.js';
 export { composedStep } from './composed-step.js';
 export { adanDefaults, resolveHyperparameters, scheduleFreeDefaults } from './hyperparameters.js';
-export { numbers } from './interpreters/numbers.js';
+export { numbers, type ScalarAlgebra, scalarNumbers } from './interpreters/numbers.js';
 export { advance, initialScalars, type Scalars } from './schedule.js';
+export { advanceOver } from './schedule-over.js';
 export {
   type Algebra,
   type ElementState,

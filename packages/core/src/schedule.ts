@@ -1,15 +1,15 @@
 import type { GroupHyperparameters } from './hyperparameters.js';
 
-/** The scalar state of a parameter group. Float64, on the host. */
-export interface Scalars {
+/** The scalar state of a parameter group. Float64, on the host or in a graph. */
+export interface Scalars<T = number> {
   /** Steps taken, t. */
-  readonly step: number;
+  readonly step: T;
   /** Steps since the moments were last reset, τ. */
-  readonly momentStep: number;
+  readonly momentStep: T;
   /** Sum of the averaging weights, W. */
-  readonly weightSum: number;
+  readonly weightSum: T;
   /** Largest learning rate so far, γmax. */
-  readonly learningRateMax: number;
+  readonly learningRateMax: T;
 }
 
 export const initialScalars: Scalars = {
@@ -19,26 +19,18 @@ export const initialScalars: Scalars = {
   learningRateMax: 0,
 };
 
-/** w = t^r·γmax^p, the weight of this step's z in the average x (arXiv 2405.15682, eq. 23). */
-export const averagingWeight = (
-  { step, learningRateMax }: Pick<Scalars, 'step' | 'learningRateMax'>,
-  { r, weightLrPower }: GroupHyperparameters,
-): number => step ** r * learningRateMax ** weightLrPower;
-
-/** γ = lr·min(1, t/warmupSteps): the warmup scales the step itself. */
-export const stepSize = (
-  step: number,
-  { learningRate, warmupSteps }: GroupHyperparameters,
-): number => learningRate * Math.min(1, step / Math.max(1, warmupSteps));
-
-/** One step of the scalar state machine. */
+/**
+ * One step of the scalar state machine: `advanceOver` in numbers, written out, since the core would pay
+ * for an arithmetic with bytes. A test holds the two together.
+ */
 export function advance(scalars: Scalars, h: GroupHyperparameters): Scalars {
   const step = scalars.step + 1;
-  const learningRateMax = Math.max(scalars.learningRateMax, stepSize(step, h));
+  const stepSize = h.learningRate * Math.min(1, step / Math.max(1, h.warmupSteps));
+  const learningRateMax = Math.max(scalars.learningRateMax, stepSize);
   return {
     step,
     momentStep: scalars.momentStep + 1,
-    weightSum: scalars.weightSum + averagingWeight({ step, learningRateMax }, h),
+    weightSum: scalars.weightSum + step ** h.r * learningRateMax ** h.weightLrPower,
     learningRateMax,
   };
 }

@@ -16,6 +16,8 @@ export interface StepVariant {
   readonly clipping: boolean;
   /** Do nothing when a gradient is not finite. */
   readonly checking: boolean;
+  /** A tensor may meet its first gradient: the previous one is none then. */
+  readonly fresh: boolean;
   /** The dispatch spans one tensor: no table of blocks is read. */
   readonly single: boolean;
   /** The parameter's and the gradient's buffers hold whole vectors of four. */
@@ -128,17 +130,21 @@ fn narrow(values: vec4f) -> vec2u {
 }`,
     `@compute @workgroup_size(workgroupSize) fn main(${invocation}) {
   ${index}
+  _ = &control;
   if (i >= range.vectors) { return; }`,
     variant.checking && '  if (control[3] == 0) { return; }',
-    `  let tensor = ${variant.single ? 'range.tensor' : `control[range.blocks + i / 16]`};
+    variant.single
+      ? variant.fresh && '  let tensor = range.tensor;'
+      : `  let tensor = control[range.blocks + i / 16];
   let key = control[row(tensor)];
-  if (key >> 16 != range.form) { return; }
-  let c = request.groups[key & 0xffff];
+  if (key >> 16 != range.form) { return; }`,
+    // A constant index, where there is but one: looking it up for every vector costs as much as the rule.
+    `  let c = &request.groups[${variant.groups === 1 ? '0' : `${variant.single ? 'range.form' : 'key'} & 0xffff`}];
   let gradient = load_gradients(i)${variant.clipping ? ' * bitcast<f32>(control[1])' : ''};`,
     ...keys.map((key) =>
-      key === 'g'
+      key === 'g' && variant.fresh
         ? `  let previous = select(${read('g')}, gradient, control[first(tensor)] == 1);`
-        : `  let ${key} = ${read(key)};`,
+        : `  let ${key === 'g' ? 'previous' : key} = ${read(key)};`,
     ),
     ...rule.lines.map((line) => `  ${line}`),
     ...keys.map((key) => `  ${write(key)}`),
@@ -167,16 +173,27 @@ export function normKernel(clipping: boolean, checking: boolean, packed: boolean
   let start = control[at + 2];
   let share = range.firstItem + i - control[at + 3];
   let shares = control[at + 5];
+  let full = length / 4;
+  // Shares go in blocks of up to 64, and a block's reads lie side by side.
+  let block = share / 64 * 64;
+  let width = min(64, shares - block);
+  let count = (full + shares - 1) / shares;
   var sum = vec4f();
-  var bad = false;
-  for (var j = share; 4 * j < length; j += shares) {
-    let inside = vec4u(4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3) < vec4u(length);
-    let g = select(vec4f(), load_gradients(start + j), inside);`,
+  var highest = vec4u();
+  for (var k = 0u; k < count; k++) {
+    let j = block * count + k * width + share - block;
+    if (j >= full) { break; }
+    let g = load_gradients(start + j);`,
     clipping && '    sum += g * g;',
     // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-    checking &&
-      '    bad = bad || any((bitcast<vec4u>(g) & vec4u(0x7f800000)) == vec4u(0x7f800000));',
+    checking && '    highest = max(highest, bitcast<vec4u>(g) & vec4u(0x7f800000));',
     `  }
+  if (share == 0 && 4 * full < length) {
+    let g = select(vec4f(), load_gradients(start + full), vec4u(0, 1, 2, 3) < vec4u(length % 4));`,
+    clipping && '    sum += g * g;',
+    checking && '    highest = max(highest, bitcast<vec4u>(g) & vec4u(0x7f800000));',
+    `  }
+  let bad = any(highest == vec4u(0x7f800000));
   partials[control[at + 4] + share] = vec2f((sum.x + sum.y) + (sum.z + sum.w), select(0.0, 1.0, bad));
 }`,
   );

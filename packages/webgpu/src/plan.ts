@@ -242,10 +242,12 @@ export class Plan {
       }
       segment.itemCount = item - segment.firstItem;
       segment.forms = [...forms];
+      // A dispatch over one tensor needs no row: it is told all that stands there.
+      const which = isAlone(segment) ? [rows.get(segment.slots[0]!)] : segment.forms;
       const common = [tensors, data + block, data + items + segment.firstItem];
       const rest = [segment.firstItem, segment.itemCount, vectorsOf(segment)];
       for (let f = 0; f < Math.max(1, forms.size); f++) {
-        const range = [...common, ...rest, segment.slots[0]!.index, segment.forms[f] ?? INACTIVE];
+        const range = [...common, ...rest, segment.slots[0]!.index, which[f] ?? INACTIVE];
         ranges.set(range, (RANGE_BYTES / 4) * (FORMS * segment.index + f));
       }
       block += Math.ceil(segment.bytes / 256);
@@ -305,7 +307,8 @@ export class Plan {
         this.#run(segment, `norm ${key}`, code, bindings, segment.itemCount);
       }
     }
-    if (looking || this.#settled < 2) {
+    const fresh = looking || this.#settled < 2;
+    if (fresh) {
       const [first] = this.#segments as [Segment];
       const code = () => verdictKernel(clipping, checking, set, groups);
       const bindings = () => [control, request, range(first), partials];
@@ -314,13 +317,13 @@ export class Plan {
     }
     const { half } = this.backend;
     for (const segment of this.#segments) {
-      const { single } = segment;
+      const single = isAlone(segment);
       segment.forms.forEach((index, f) => {
         const text = this.#forms[index]!;
         const form: RuleForm = JSON.parse(text);
         const code = () => {
           const packed = isPacked(segment);
-          return stepKernel({ form, clipping, checking, single, packed, half, groups }, set);
+          return stepKernel({ form, clipping, checking, fresh, single, packed, half, groups }, set);
         };
         const bindings = () => [
           control,
@@ -331,7 +334,7 @@ export class Plan {
             name === 'parameter' ? whole(segment.parameters) : segment.planes.get(name)!,
           ),
         ];
-        this.#run(segment, key + text, code, bindings, vectorsOf(segment));
+        this.#run(segment, key + fresh + text, code, bindings, vectorsOf(segment));
       });
     }
   }
@@ -358,6 +361,9 @@ export class Plan {
   }
 }
 
+/** A dispatch over one tensor needs no table of blocks. */
+const isAlone = ({ single, slots, bytes }: Segment) =>
+  single || bytes - 4 * slots[0]!.state.parameter.length < 256;
 const vectorsOf = ({ single, slots, bytes }: Segment) =>
   single ? Math.ceil(slots[0]!.state.parameter.length / 4) : bytes / 16;
 

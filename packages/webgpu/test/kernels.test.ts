@@ -14,6 +14,7 @@ const plain = {
   form: ruleForm(scheduleFreeDefaults, 'y'),
   clipping: false,
   checking: false,
+  fresh: true,
   single: false,
   packed: true,
   half: false,

@@ -206,6 +206,27 @@ describe('kernels that share a dispatch or leave out a pass', () => {
     },
   );
 
+  test('one tensor alone, with and without a look at its gradient, moves as among others', async () => {
+    const { long } = Object.fromEntries(gradientsAt(1));
+    const alone = async (nonFinite: 'skip' | 'ignore') => {
+      const shape = [long!.length];
+      const optimizer = await WebGpuAdan.create(device, { w: { shape } }, { nonFinite });
+      write(device, optimizer.gradient('w'), long!);
+      for (let t = 0; t < 4; t++) optimizer.step();
+      await optimizer.metrics();
+      return (await state(optimizer)).tensors['w.y'];
+    };
+    const among = await WebGpuAdan.create(device, {
+      other: { shape: [3] },
+      w: { shape: [long!.length] },
+    });
+    write(device, among.gradient('w'), long!);
+    for (let t = 0; t < 4; t++) among.step();
+    const expected = (await state(among)).tensors['w.y'];
+    expect(await alone('skip')).toEqual(expected);
+    expect(await alone('ignore')).toEqual(expected);
+  });
+
   test("without a look at the gradients ('ignore'), finite ones give the same bits", async () => {
     const ignoring = await train(device, inArena(), { nonFinite: 'ignore' });
     const skipping = await train(device, inArena(), {});

@@ -1,0 +1,9 @@
+import type { ParameterSpec, Target } from '@schedule-free-adan/conformance';
+import type { Model } from '@schedule-free-adan/onnx/model';
+
+export const onnxHost: Target;
+export const onnxWasmHybrid: () => Promise<Target>;
+export const onnxWasmGraph: () => Promise<Target>;
+export const onnxNodeHybrid: () => Promise<Target>;
+export const onnxNodeGraph: () => Promise<Target>;
+export function passThroughModel(parameters: readonly ParameterSpec[]): Model;

@@ -1,0 +1,34 @@
+import { ScheduleFreeAdanError } from '@schedule-free-adan/core';
+
+export type OnnxErrorCode =
+  | 'invalid-onnx'
+  | 'unsupported-model'
+  | 'unknown-value'
+  | 'wrong-shape'
+  | 'wrong-dtype'
+  | 'missing-external-data'
+  | 'missing-feed'
+  | 'unknown-feed'
+  | 'invalid-option';
+
+/** A model that can't be used: `subject` names the value, node or option in it. */
+export class OnnxModelError extends ScheduleFreeAdanError {
+  override name = 'OnnxModelError';
+  declare readonly code: OnnxErrorCode;
+}
+
+/** Bytes that are no ONNX model, or a model that can't be written. */
+export class OnnxFormatError extends ScheduleFreeAdanError {
+  override name = 'OnnxFormatError';
+  declare readonly code: 'invalid-onnx';
+  constructor(
+    why: string,
+    /** Where in the file it shows; -1 when writing. */
+    readonly offset: number,
+    subject?: string,
+    value?: unknown,
+  ) {
+    const where = offset < 0 ? '' : ` at byte ${offset}`;
+    super('invalid-onnx', `Not an ONNX model: ${why}${where}.`, subject, value);
+  }
+}

@@ -1,0 +1,138 @@
+import type { Algebra, ScalarAlgebra } from '@schedule-free-adan/core/rule';
+import type { Attribute, Graph, Node, Tensor } from './model/schema.js';
+import { elementTypes, makeTensor } from './model/tensors.js';
+
+/** The name of a value in a graph. */
+export type Value = string;
+
+const encoder = new TextEncoder();
+
+/** Attribute types of ONNX: an integer, several, a text. */
+function attribute(name: string, value: number | readonly number[] | string): Attribute {
+  if (typeof value === 'string') return { name, s: encoder.encode(value), type: 3 };
+  return typeof value === 'number'
+    ? { name, i: value, type: 2 }
+    : { name, ints: [...value], type: 7 };
+}
+
+/** Appends nodes to a graph. Every value that it makes has the prefix in its name. */
+export class GraphBuilder {
+  readonly nodes: Node[] = [];
+  readonly constants = new Map<string, Tensor>();
+  #count = 0;
+
+  constructor(readonly prefix: string) {}
+
+  /** A node with one output. Give `output` where the name matters. */
+  node(
+    opType: string,
+    input: readonly Value[],
+    attributes: Readonly<Record<string, number | readonly number[] | string>> = {},
+    output: Value = `${this.prefix}${opType}_${this.#count++}`,
+  ): Value {
+    const list = Object.entries(attributes).map(([name, value]) => attribute(name, value));
+    this.nodes.push({
+      input: [...input],
+      output: [output],
+      name: `${this.prefix}node_${this.nodes.length}`,
+      opType,
+      ...(list.length > 0 && { attribute: list }),
+    });
+    return output;
+  }
+
+  constant(value: number, type: 'float32' | 'float64'): Value {
+    const name = `${this.prefix}${type}(${Object.is(value, -0) ? '-0' : value})`;
+    if (!this.constants.has(name)) this.constants.set(name, makeTensor(name, type, [], [value]));
+    return name;
+  }
+
+  /** A vector of 64-bit integers: shapes, starts and ends. */
+  integers(...values: number[]): Value {
+    const name = `${this.prefix}[${values}]`;
+    if (!this.constants.has(name)) {
+      this.constants.set(name, makeTensor(name, 'int64', [values.length], values));
+    }
+    return name;
+  }
+
+  cast(value: Value, type: 'float32' | 'float64' | 'bool'): Value {
+    return this.node('Cast', [value], { to: elementTypes[type] });
+  }
+
+  reshape(value: Value, shape: readonly number[], output?: Value): Value {
+    // Zeros are extents here, and not "as it was".
+    const attributes = shape.includes(0) ? { allowzero: 1 } : {};
+    return this.node('Reshape', [value, this.integers(...shape)], attributes, output);
+  }
+
+  /** Vectors one behind the other. */
+  concat(values: readonly Value[], output?: Value): Value {
+    return this.node('Concat', values, { axis: 0 }, output);
+  }
+
+  /** Elements `start` to `end` of a vector. */
+  slice(value: Value, start: number, end: number): Value {
+    return this.node('Slice', [value, this.integers(start), this.integers(end), this.integers(0)]);
+  }
+
+  /** The rule's arithmetic: a node for each operation. */
+  readonly algebra: Algebra<Value> = {
+    add: (a, b) => this.node('Add', [a, b]),
+    sub: (a, b) => this.node('Sub', [a, b]),
+    mul: (a, b) => this.node('Mul', [a, b]),
+    div: (a, b) => this.node('Div', [a, b]),
+    sqrt: (a) => this.node('Sqrt', [a]),
+  };
+
+  /** The schedule's arithmetic, in float64. */
+  readonly scalars: ScalarAlgebra<Value> = {
+    add: this.#scalar('Add'),
+    sub: this.#scalar('Sub'),
+    mul: this.#scalar('Mul'),
+    div: this.#scalar('Div'),
+    pow: this.#scalar('Pow'),
+    min: this.#scalar('Min'),
+    max: this.#scalar('Max'),
+  };
+
+  /** A scalar of the schedule; a number becomes a constant. */
+  double(value: Value | number): Value {
+    return typeof value === 'number' ? this.constant(value, 'float64') : value;
+  }
+
+  #scalar(operator: string) {
+    return (a: Value | number, b: Value | number) =>
+      this.node(operator, [this.double(a), this.double(b)]);
+  }
+}
+
+/** Names that a graph reads inside of a node's subgraphs, besides the node's own inputs. */
+function* captured(node: Node): Generator<Value> {
+  for (const { g, graphs = [] } of node.attribute ?? []) {
+    for (const inner of g ? [g, ...graphs] : graphs) {
+      for (const { name = '' } of inner.output ?? []) yield name;
+      for (const one of inner.node ?? []) {
+        yield* one.input ?? [];
+        yield* captured(one);
+      }
+    }
+  }
+}
+
+/** The nodes and initializers that these outputs need, in their order. */
+export function reachable(
+  graph: Pick<Graph, 'node' | 'initializer'>,
+  outputs: Iterable<Value>,
+): { node: Node[]; initializer: Tensor[]; values: Set<Value> } {
+  const values = new Set(outputs);
+  const node: Node[] = [];
+  // Graphs are sorted: whoever reads a value stands behind the one that makes it.
+  for (const one of [...(graph.node ?? [])].reverse()) {
+    if (!(one.output ?? []).some((name) => name !== '' && values.has(name))) continue;
+    node.push(one);
+    for (const name of [...(one.input ?? []), ...captured(one)]) values.add(name);
+  }
+  const initializer = (graph.initializer ?? []).filter(({ name = '' }) => values.has(name));
+  return { node: node.reverse(), initializer, values };
+}

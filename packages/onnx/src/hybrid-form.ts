@@ -1,0 +1,136 @@
+import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
+import { HostBackend, type HostTensor, hostTensor } from './host.js';
+import type { ArenaGroup } from './layout.js';
+import type { Feeds, Runner } from './runtime.js';
+import type { Context, Form, StepResult } from './trainer.js';
+import { arenaNames } from './training-model.js';
+
+/** Sums up gradients of several batches, in arenas; and their losses. */
+export async function meanGradients(
+  { ort, prefix, loss }: Context,
+  runner: Runner,
+  groups: readonly ArenaGroup[],
+  arenas: readonly Float32Array[],
+  batches: readonly Feeds[],
+): Promise<{ gradients: Float32Array[]; result: StepResult }> {
+  const names = groups.map((_, k) => arenaNames(prefix, k));
+  const parameters = Object.fromEntries(
+    groups.flatMap(({ places, length }, k) =>
+      places.length > 0
+        ? [[names[k]!.parameters, new ort.Tensor('float32', arenas[k]!, [length])]]
+        : [],
+    ),
+  );
+  // Arenas that the outputs don't depend on are no inputs.
+  for (const name of Object.keys(parameters)) if (!runner.inputs.has(name)) delete parameters[name];
+  let gradients: Float32Array[] = [];
+  let total = 0;
+  let outputs: StepResult['outputs'] = {};
+  for (const [i, feeds] of batches.entries()) {
+    const results = await runner.run({ ...feeds, ...parameters });
+    const found = groups.map(({ places }, k) =>
+      places.length > 0 ? (results[names[k]!.gradients]!.data as Float32Array) : new Float32Array(),
+    );
+    if (i === 0) gradients = found;
+    else for (const [k, one] of found.entries()) addTo(gradients[k]!, one);
+    total += Number((results[loss]!.data as Float32Array)[0]);
+    outputs = Object.fromEntries(
+      Object.entries(results).filter(([name]) => !name.startsWith(prefix)),
+    );
+  }
+  if (batches.length > 1) for (const one of gradients) scale(one, 1 / batches.length);
+  return { gradients, result: { loss: total / batches.length, outputs } };
+}
+
+function addTo(sum: Float32Array, values: Float32Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
+}
+
+function scale(values: Float32Array, factor: number): void {
+  for (let i = 0; i < values.length; i++) values[i]! *= factor;
+}
+
+/** The runtime computes gradients; the optimizer of the core steps the arenas in place. */
+export class HybridForm implements Form {
+  readonly #backend = new HostBackend();
+  readonly #optimizer: ScheduleFreeAdan<HostTensor>;
+  /** y of each group, as the runtime reads it. */
+  readonly #arenas: Float32Array[];
+
+  constructor(
+    readonly context: Context,
+    readonly arenas: readonly ArenaGroup[],
+    readonly runner: Runner,
+  ) {
+    this.#optimizer = scheduleFreeAdan(this.#backend, {}, context.options);
+    this.#arenas = arenas.map(({ length }) => new Float32Array(length));
+    const values = new Map(context.parameters.map((p) => [p.name, p.values]));
+    arenas.forEach(({ places }, k) => {
+      for (const { name, shape, start, end } of places) {
+        const part = hostTensor(shape, this.#arenas[k]!.subarray(start, end));
+        part.data.set(values.get(name)!);
+        this.#optimizer.addCell(name, {
+          get: () => part,
+          set: (tensor) => {
+            part.data.set(tensor.data);
+            this.#backend.dispose(tensor);
+          },
+        });
+      }
+    });
+  }
+
+  get groups() {
+    return this.#optimizer.groups;
+  }
+
+  get bytes() {
+    return this.#backend.bytes + this.#arenas.reduce((sum, arena) => sum + arena.byteLength, 0);
+  }
+
+  async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
+    const { context, runner, arenas } = this;
+    const { gradients, result } = await meanGradients(
+      context,
+      runner,
+      arenas,
+      this.#arenas,
+      batches,
+    );
+    const named = arenas.flatMap(({ places }, k) =>
+      places.map(({ name, shape, start, end }) => {
+        const gradient = hostTensor(shape, gradients[k]!.subarray(start, end));
+        return [name, frozen.has(name) ? null : gradient] as const;
+      }),
+    );
+    this.#optimizer.step(Object.fromEntries(named));
+    return result;
+  }
+
+  points(which: 'x' | 'y') {
+    const optimizer = this.#optimizer;
+    const tensors = which === 'x' ? optimizer.evalParameters() : optimizer.trainParameters();
+    const values = Object.entries(tensors).map(([name, tensor]) => {
+      this.#backend.dispose(tensor);
+      return [name, tensor.data];
+    });
+    return Object.fromEntries(values) as Record<string, Float32Array>;
+  }
+
+  async restart() {
+    this.#optimizer.restart();
+  }
+  metrics() {
+    return this.#optimizer.metrics();
+  }
+  save() {
+    return this.#optimizer.save();
+  }
+  async load(checkpoint: Uint8Array) {
+    this.#optimizer.load(checkpoint);
+  }
+  async dispose() {
+    this.#optimizer.dispose();
+    await this.runner.release();
+  }
+}

@@ -1,0 +1,130 @@
+import {
+  type GroupOptions,
+  type Hyperparameters,
+  type OptimizerOptions,
+  scheduleFreeAdan,
+} from '@schedule-free-adan/core';
+import { type RuleForm, ruleForm, type StateKey, stateKeys } from '@schedule-free-adan/core/rule';
+import { HostBackend, hostTensor } from './host.js';
+import { sizeOf } from './model/tensors.js';
+
+export interface ParameterShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** Where a parameter lies in the arena of its group. */
+export interface Place extends ParameterShape {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A parameter group as a graph holds it: all its parameters one behind the other, in one vector. */
+export interface ArenaGroup {
+  readonly hyperparameters: Hyperparameters;
+  readonly form: RuleForm;
+  readonly places: readonly Place[];
+  readonly length: number;
+}
+
+/** A tensor that goes into a step and comes out renewed. */
+export interface StateTensor {
+  readonly group: number;
+  /** A tensor of the rule, an arena long; or numbers of the group or the run. */
+  readonly key: StateKey | 'scalars' | 'skippedSteps';
+  readonly input: string;
+  readonly output: string;
+  readonly type: 'float32' | 'float64';
+  readonly shape: readonly number[];
+}
+
+/** What stands in a group's `scalars`, float64. The host writes the learning rate, the graph the rest. */
+export const scalarNames = [
+  'step',
+  'momentStep',
+  'weightSum',
+  'learningRateMax',
+  'learningRate',
+] as const;
+
+/** What a graph consists of, besides the formulas. */
+export interface Layout {
+  readonly prefix: string;
+  readonly groups: readonly ArenaGroup[];
+  readonly state: readonly StateTensor[];
+  /**
+   * Each parameter has an activity of its own, 1 or 0, in the input `active` (in the order of
+   * `names`), and remembers by itself whether it has met a gradient.
+   */
+  readonly active?: string;
+  /** All parameters, group by group. */
+  readonly names: readonly string[];
+}
+
+/** Groups as the optimizer of the core makes them, with its checks. */
+export function arenaGroups(
+  parameters: readonly ParameterShape[],
+  options: Omit<OptimizerOptions, 'placement'>,
+): ArenaGroup[] {
+  const optimizer = scheduleFreeAdan(
+    new HostBackend(),
+    parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
+    options,
+  );
+  const hyperparameters = optimizer.groups.map((group) => group.hyperparameters as Hyperparameters);
+  optimizer.dispose();
+  const owner = ({ name }: ParameterShape) =>
+    1 + (options.groups ?? []).findIndex((group) => claims(group, name));
+  return hyperparameters.map((h, k) =>
+    makeGroup(
+      h,
+      parameters.filter((parameter) => owner(parameter) === k),
+    ),
+  );
+}
+
+const claims = ({ parameters }: GroupOptions, name: string) =>
+  typeof parameters === 'function' ? parameters(name) : parameters.includes(name);
+
+export function makeGroup(
+  hyperparameters: Hyperparameters,
+  parameters: readonly ParameterShape[],
+): ArenaGroup {
+  let length = 0;
+  const places = parameters.map(({ name, shape }) => {
+    const start = length;
+    length += sizeOf(shape);
+    return { name, shape, start, end: length };
+  });
+  return { hyperparameters, form: ruleForm(hyperparameters, 'y'), places, length };
+}
+
+export function makeLayout(
+  groups: readonly ArenaGroup[],
+  { prefix, freezable }: { prefix: string; freezable: boolean },
+): Layout {
+  const state: StateTensor[] = [];
+  const add = (
+    group: number,
+    key: StateTensor['key'],
+    type: StateTensor['type'],
+    shape: readonly number[],
+  ) => {
+    const input = `${prefix}${key === 'skippedSteps' ? key : `${group}/${key}`}`;
+    state.push({ group, key, input, output: `${input}/next`, type, shape });
+  };
+  groups.forEach(({ form, places, length }, k) => {
+    for (const key of places.length > 0 ? stateKeys(form) : []) {
+      add(k, key, 'float32', key === 'seen' ? (freezable ? [places.length] : []) : [length]);
+    }
+    add(k, 'scalars', 'float64', [scalarNames.length]);
+  });
+  add(0, 'skippedSteps', 'float32', []);
+  return {
+    prefix,
+    groups,
+    state,
+    ...(freezable && { active: `${prefix}active` }),
+    names: groups.flatMap(({ places }) => places.map(({ name }) => name)),
+  };
+}

@@ -1,0 +1,229 @@
+/**
+ * The messages of an ONNX file (onnx.proto, IR version 13) as TypeScript, and as the table that the
+ * codec reads. A field that is left out here is kept as unknown.
+ */
+
+/** A 64-bit integer: a number while that is exact, a bigint beyond. */
+export type Int = number | bigint;
+
+export interface StringStringEntry {
+  key?: string;
+  value?: string;
+}
+export interface OperatorSetId {
+  domain?: string;
+  version?: Int;
+}
+export interface Dimension {
+  dimValue?: Int;
+  dimParam?: string;
+  denotation?: string;
+}
+export interface TensorShape {
+  dim?: Dimension[];
+}
+export interface TensorType {
+  elemType?: number;
+  shape?: TensorShape;
+}
+export interface ValueType {
+  tensorType?: TensorType;
+  sequenceType?: { elemType?: ValueType };
+  mapType?: { keyType?: number; valueType?: ValueType };
+  denotation?: string;
+  opaqueType?: { domain?: string; name?: string };
+  sparseTensorType?: TensorType;
+  optionalType?: { elemType?: ValueType };
+}
+export interface ValueInfo {
+  name?: string;
+  type?: ValueType;
+  docString?: string;
+  metadataProps?: StringStringEntry[];
+}
+export interface Tensor {
+  dims?: Int[];
+  dataType?: number;
+  segment?: { begin?: Int; end?: Int };
+  floatData?: Float32Array;
+  int32Data?: number[];
+  stringData?: Uint8Array[];
+  int64Data?: Int[];
+  name?: string;
+  rawData?: Uint8Array;
+  doubleData?: Float64Array;
+  uint64Data?: Int[];
+  docString?: string;
+  externalData?: StringStringEntry[];
+  dataLocation?: number;
+  metadataProps?: StringStringEntry[];
+}
+export interface SparseTensor {
+  values?: Tensor;
+  indices?: Tensor;
+  dims?: Int[];
+}
+export interface Attribute {
+  name?: string;
+  f?: number;
+  i?: Int;
+  s?: Uint8Array;
+  t?: Tensor;
+  g?: Graph;
+  floats?: Float32Array;
+  ints?: Int[];
+  strings?: Uint8Array[];
+  tensors?: Tensor[];
+  graphs?: Graph[];
+  docString?: string;
+  tp?: ValueType;
+  typeProtos?: ValueType[];
+  type?: number;
+  refAttrName?: string;
+  sparseTensor?: SparseTensor;
+  sparseTensors?: SparseTensor[];
+}
+export interface Node {
+  input?: string[];
+  output?: string[];
+  name?: string;
+  opType?: string;
+  attribute?: Attribute[];
+  docString?: string;
+  domain?: string;
+  overload?: string;
+  metadataProps?: StringStringEntry[];
+}
+export interface TensorAnnotation {
+  tensorName?: string;
+  quantParameterTensorNames?: StringStringEntry[];
+}
+export interface Graph {
+  node?: Node[];
+  name?: string;
+  initializer?: Tensor[];
+  docString?: string;
+  input?: ValueInfo[];
+  output?: ValueInfo[];
+  valueInfo?: ValueInfo[];
+  quantizationAnnotation?: TensorAnnotation[];
+  sparseInitializer?: SparseTensor[];
+  metadataProps?: StringStringEntry[];
+}
+export interface FunctionDefinition {
+  name?: string;
+  input?: string[];
+  output?: string[];
+  attribute?: string[];
+  node?: Node[];
+  docString?: string;
+  opsetImport?: OperatorSetId[];
+  domain?: string;
+  attributeProto?: Attribute[];
+  valueInfo?: ValueInfo[];
+  overload?: string;
+  metadataProps?: StringStringEntry[];
+}
+export interface TrainingInfo {
+  initialization?: Graph;
+  algorithm?: Graph;
+  initializationBinding?: StringStringEntry[];
+  updateBinding?: StringStringEntry[];
+}
+export interface Model {
+  irVersion?: Int;
+  producerName?: string;
+  producerVersion?: string;
+  domain?: string;
+  modelVersion?: Int;
+  docString?: string;
+  graph?: Graph;
+  opsetImport?: OperatorSetId[];
+  metadataProps?: StringStringEntry[];
+  trainingInfo?: TrainingInfo[];
+  functions?: FunctionDefinition[];
+}
+
+/** How a field is written. A message is named by its type below. */
+export type Scalar = 'int32' | 'int64' | 'uint64' | 'string' | 'bytes' | 'float' | 'double';
+export interface Field {
+  readonly number: number;
+  readonly name: string;
+  readonly type: Scalar | MessageName;
+  readonly repeated: boolean;
+  /** Written packed, unless the file that it was read from did otherwise. */
+  readonly packed: boolean;
+}
+
+/** `number name type`, with `*` for repeated and `+` for repeated and packed. */
+const messages = {
+  StringStringEntry: '1 key string, 2 value string',
+  OperatorSetId: '1 domain string, 2 version int64',
+  Dimension: '1 dimValue int64, 2 dimParam string, 3 denotation string',
+  TensorShape: '1 dim* Dimension',
+  TensorType: '1 elemType int32, 2 shape TensorShape',
+  ElementType: '1 elemType ValueType',
+  MapType: '1 keyType int32, 2 valueType ValueType',
+  OpaqueType: '1 domain string, 2 name string',
+  ValueType:
+    '1 tensorType TensorType, 4 sequenceType ElementType, 5 mapType MapType, 6 denotation string, ' +
+    '7 opaqueType OpaqueType, 8 sparseTensorType TensorType, 9 optionalType ElementType',
+  ValueInfo:
+    '1 name string, 2 type ValueType, 3 docString string, 4 metadataProps* StringStringEntry',
+  Segment: '1 begin int64, 2 end int64',
+  Tensor:
+    '1 dims* int64, 2 dataType int32, 3 segment Segment, 4 floatData+ float, 5 int32Data+ int32, ' +
+    '6 stringData* bytes, 7 int64Data+ int64, 8 name string, 9 rawData bytes, ' +
+    '10 doubleData+ double, 11 uint64Data+ uint64, 12 docString string, ' +
+    '13 externalData* StringStringEntry, 14 dataLocation int32, 16 metadataProps* StringStringEntry',
+  SparseTensor: '1 values Tensor, 2 indices Tensor, 3 dims* int64',
+  Attribute:
+    '1 name string, 2 f float, 3 i int64, 4 s bytes, 5 t Tensor, 6 g Graph, 7 floats* float, ' +
+    '8 ints* int64, 9 strings* bytes, 10 tensors* Tensor, 11 graphs* Graph, 13 docString string, ' +
+    '14 tp ValueType, 15 typeProtos* ValueType, 20 type int32, 21 refAttrName string, ' +
+    '22 sparseTensor SparseTensor, 23 sparseTensors* SparseTensor',
+  Node:
+    '1 input* string, 2 output* string, 3 name string, 4 opType string, 5 attribute* Attribute, ' +
+    '6 docString string, 7 domain string, 8 overload string, 9 metadataProps* StringStringEntry',
+  TensorAnnotation: '1 tensorName string, 2 quantParameterTensorNames* StringStringEntry',
+  Graph:
+    '1 node* Node, 2 name string, 5 initializer* Tensor, 10 docString string, 11 input* ValueInfo, ' +
+    '12 output* ValueInfo, 13 valueInfo* ValueInfo, 14 quantizationAnnotation* TensorAnnotation, ' +
+    '15 sparseInitializer* SparseTensor, 16 metadataProps* StringStringEntry',
+  FunctionDefinition:
+    '1 name string, 4 input* string, 5 output* string, 6 attribute* string, 7 node* Node, ' +
+    '8 docString string, 9 opsetImport* OperatorSetId, 10 domain string, ' +
+    '11 attributeProto* Attribute, 12 valueInfo* ValueInfo, 13 overload string, ' +
+    '14 metadataProps* StringStringEntry',
+  TrainingInfo:
+    '1 initialization Graph, 2 algorithm Graph, 3 initializationBinding* StringStringEntry, ' +
+    '4 updateBinding* StringStringEntry',
+  Model:
+    '1 irVersion int64, 2 producerName string, 3 producerVersion string, 4 domain string, ' +
+    '5 modelVersion int64, 6 docString string, 7 graph Graph, 8 opsetImport* OperatorSetId, ' +
+    '14 metadataProps* StringStringEntry, 20 trainingInfo* TrainingInfo, ' +
+    '25 functions* FunctionDefinition',
+} as const;
+
+export type MessageName = keyof typeof messages;
+
+function parse(text: string): readonly Field[] {
+  return text.split(', ').map((line) => {
+    const [number, label, type] = line.split(' ') as [string, string, Field['type']];
+    return {
+      number: Number(number),
+      name: label.replace(/[*+]$/, ''),
+      type,
+      repeated: /[*+]$/.test(label),
+      packed: label.endsWith('+'),
+    };
+  });
+}
+
+/** The fields of each message, in the order in which they are written. */
+export const schema = Object.fromEntries(
+  Object.entries(messages).map(([name, text]) => [name, parse(text)]),
+) as Readonly<Record<MessageName, readonly Field[]>>;
+
+export const isMessage = (type: Field['type']): type is MessageName =>
+  Object.hasOwn(messages, type);

@@ -1,0 +1,164 @@
+import { OnnxModelError } from '../errors.js';
+import type { Graph, Int, Model, Tensor, ValueInfo } from './schema.js';
+
+/** Numbers of element types in ONNX files. */
+export const elementTypes = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  string: 8,
+  bool: 9,
+  float16: 10,
+  float64: 11,
+} as const;
+export type ElementType = keyof typeof elementTypes;
+
+export const typeName = (dataType: number | undefined): string =>
+  Object.entries(elementTypes).find(([, number]) => number === dataType)?.[0] ??
+  `element type ${dataType ?? 'none'}`;
+
+export const shapeOf = ({ dims = [] }: Tensor): number[] => dims.map(Number);
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+const arrays = {
+  float32: Float32Array,
+  float64: Float64Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  bool: Uint8Array,
+} as const;
+type Arrays = typeof arrays;
+
+/** A tensor with these values, as raw bytes. */
+export function makeTensor<K extends keyof Arrays>(
+  name: string,
+  type: K,
+  dims: readonly number[],
+  values: Iterable<number>,
+): Tensor {
+  const numbers = [...values];
+  const data =
+    type === 'int64'
+      ? BigInt64Array.from(numbers, BigInt)
+      : arrays[type as 'float32'].from(numbers);
+  return {
+    name,
+    dims: [...dims],
+    dataType: elementTypes[type],
+    rawData: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  };
+}
+
+/** What a graph's input or output is. `undefined` for a dimension that a run decides. */
+export function makeValueInfo(
+  name: string,
+  type: ElementType,
+  shape: readonly (number | string)[],
+): ValueInfo {
+  const dim = shape.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d }));
+  return { name, type: { tensorType: { elemType: elementTypes[type], shape: { dim } } } };
+}
+
+const isExternal = (tensor: Tensor) => tensor.dataLocation === 1;
+
+/**
+ * The values of a float32 tensor, as a copy.
+ * @throws OnnxModelError `wrong-dtype`, `missing-external-data`, or `wrong-shape` where there are more or
+ * fewer values than the shape says.
+ */
+export function floatValues(tensor: Tensor): Float32Array {
+  const { name = '', dataType, rawData, floatData } = tensor;
+  if (dataType !== elementTypes.float32) {
+    const message = `'${name}' holds ${typeName(dataType)}, not float32; convert the model.`;
+    throw new OnnxModelError('wrong-dtype', message, name, dataType);
+  }
+  if (isExternal(tensor)) {
+    const message = `The values of '${name}' are in another file; pass the model through inlineExternalData first.`;
+    throw new OnnxModelError('missing-external-data', message, name);
+  }
+  const shape = shapeOf(tensor);
+  const bytes = rawData?.length ?? 4 * (floatData?.length ?? 0);
+  if (bytes !== 4 * sizeOf(shape)) {
+    const message = `'${name}' of shape [${shape}] holds ${bytes} bytes; the file is damaged.`;
+    throw new OnnxModelError('wrong-shape', message, name, bytes);
+  }
+  return rawData ? new Float32Array(rawData.slice().buffer) : Float32Array.from(floatData ?? []);
+}
+
+/** The same tensor with other values: kept in the field where they were, so that nothing else changes. */
+export function withFloatValues(tensor: Tensor, values: Float32Array): Tensor {
+  if (tensor.floatData) return { ...tensor, floatData: values.slice() };
+  return { ...tensor, rawData: new Uint8Array(values.slice().buffer) };
+}
+
+function* attributeGraphs(graph: Graph): Generator<Graph> {
+  yield graph;
+  for (const { attribute = [] } of graph.node ?? []) {
+    for (const { g, graphs = [] } of attribute) {
+      for (const inner of g ? [g, ...graphs] : graphs) yield* attributeGraphs(inner);
+    }
+  }
+}
+
+/**
+ * Reads the tensors that a model keeps in other files, and returns the model with them inside.
+ * @param files the contents by the `location` that the model names
+ * @throws OnnxModelError `missing-external-data` for a file that is not there or too short
+ */
+export function inlineExternalData(
+  model: Model,
+  files: Readonly<Record<string, Uint8Array>>,
+): Model {
+  const copy = structuredCloneOfGraphs(model);
+  for (const graph of copy.graph ? attributeGraphs(copy.graph) : []) {
+    graph.initializer = (graph.initializer ?? []).map((tensor) => inline(tensor, files));
+    for (const { attribute = [] } of graph.node ?? []) {
+      for (const a of attribute) if (a.t) a.t = inline(a.t, files);
+    }
+  }
+  return copy;
+}
+
+/** Fresh graphs, nodes and attributes, so that the caller's stay as they are; values are shared. */
+function structuredCloneOfGraphs(model: Model): Model {
+  const copyGraph = (graph: Graph): Graph => ({
+    ...graph,
+    ...(graph.node && {
+      node: graph.node.map((node) => ({
+        ...node,
+        ...(node.attribute && {
+          attribute: node.attribute.map((a) => ({
+            ...a,
+            ...(a.g && { g: copyGraph(a.g) }),
+            ...(a.graphs && { graphs: a.graphs.map(copyGraph) }),
+          })),
+        }),
+      })),
+    }),
+  });
+  return { ...model, ...(model.graph && { graph: copyGraph(model.graph) }) };
+}
+
+function inline(tensor: Tensor, files: Readonly<Record<string, Uint8Array>>): Tensor {
+  if (!isExternal(tensor)) return tensor;
+  const { externalData = [], dataLocation: _, ...rest } = tensor;
+  const entry = (key: string) => externalData.find((e) => e.key === key)?.value;
+  const { name = '' } = tensor;
+  const location = entry('location') ?? '';
+  const file = Object.hasOwn(files, location) ? files[location] : undefined;
+  const offset = Number(entry('offset') ?? 0);
+  const length = Number(entry('length') ?? (file?.length ?? 0) - offset);
+  if (!file || !(offset >= 0 && length >= 0 && offset + length <= file.length)) {
+    const what = file
+      ? `bytes ${offset} to ${offset + length} of '${location}', which has ${file.length}`
+      : `'${location}', which is not among the files`;
+    const message = `'${name}' needs ${what}; pass that file with inlineExternalData.`;
+    throw new OnnxModelError('missing-external-data', message, name, location);
+  }
+  return { ...rest, rawData: file.subarray(offset, offset + length) };
+}
+
+/** An integer of a file, where it must fit a number. */
+export const toNumber = (value: Int | undefined): number => Number(value ?? 0);

@@ -1,0 +1,87 @@
+import { ParameterError, StateError } from '@schedule-free-adan/core';
+import type {
+  InferenceSession,
+  InferenceSessionFactory,
+  Tensor,
+  TensorConstructor,
+} from 'onnxruntime-common';
+import { OnnxModelError } from './errors.js';
+import { encodeModel } from './model/codec.js';
+import type { Model, ValueInfo } from './model/schema.js';
+import { typeName } from './model/tensors.js';
+
+/** ONNX Runtime, as `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'` gives it. */
+export interface OrtModule {
+  readonly InferenceSession: InferenceSessionFactory;
+  readonly Tensor: TensorConstructor;
+}
+
+export type Feeds = Readonly<Record<string, Tensor>>;
+
+/**
+ * A session, and what its model says of the inputs. Feeds are checked here, since a runtime's own
+ * messages name an index at best.
+ */
+export class Runner {
+  private constructor(
+    readonly session: InferenceSession,
+    readonly model: Model,
+    readonly inputs: ReadonlyMap<string, ValueInfo>,
+  ) {}
+
+  static async create(
+    ort: OrtModule,
+    model: Model,
+    options: InferenceSession.SessionOptions,
+  ): Promise<Runner> {
+    const session = await ort.InferenceSession.create(encodeModel(model), options);
+    const inputs = (model.graph?.input ?? []).map((info) => [info.name ?? '', info] as const);
+    return new Runner(session, model, new Map(inputs));
+  }
+
+  async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+    return (await this.session.run(feeds)) as Readonly<Record<string, Tensor>>;
+  }
+
+  async release(): Promise<void> {
+    await this.session.release();
+  }
+}
+
+/** Throws unless the feeds are what the user's inputs want; our own are left out. */
+export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {
+  const wanted = [...inputs.keys()].filter((name) => !name.startsWith(prefix));
+  const known = wanted.map((name) => `'${name}'`).join(', ');
+  for (const name of Object.keys(feeds)) {
+    if (!wanted.includes(name)) {
+      const message = `'${name}' is no input of the model; its inputs are ${known}.`;
+      throw new OnnxModelError('unknown-feed', message, name);
+    }
+  }
+  for (const name of wanted) {
+    const tensor = feeds[name];
+    if (!tensor) {
+      throw new OnnxModelError('missing-feed', `The input '${name}' is missing; feed it.`, name);
+    }
+    if ((tensor.location as string) === 'none') {
+      throw new StateError('disposed', `The tensor for '${name}' was disposed.`, name);
+    }
+    const type = inputs.get(name)?.type?.tensorType;
+    const expected = typeName(type?.elemType);
+    if (tensor.type !== expected) {
+      const message = `'${name}' has dtype ${tensor.type}, not ${expected}.`;
+      throw new ParameterError('wrong-dtype', message, name, tensor.type);
+    }
+    const dims = type?.shape?.dim;
+    const fits =
+      dims?.length === tensor.dims.length &&
+      dims.every(
+        ({ dimValue }, i) => dimValue === undefined || Number(dimValue) === tensor.dims[i],
+      );
+    if (dims && !fits) {
+      const shown = dims.map(({ dimValue, dimParam }) => dimValue ?? dimParam ?? '?');
+      const message = `'${name}' has shape [${tensor.dims}], not [${shown}].`;
+      throw new ParameterError('wrong-shape', message, name, tensor.dims);
+    }
+  }
+}

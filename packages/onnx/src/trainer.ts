@@ -1,0 +1,288 @@
+import {
+  type Hyperparameters,
+  type Metrics,
+  type OptimizerOptions,
+  ParameterError,
+  StateError,
+} from '@schedule-free-adan/core';
+import type { InferenceSession, Tensor } from 'onnxruntime-common';
+import { OnnxModelError } from './errors.js';
+import { GraphForm } from './graph-form.js';
+import { HybridForm } from './hybrid-form.js';
+import type { ArenaGroup } from './layout.js';
+import { arenaGroups } from './layout.js';
+import { decodeModel, encodeModel } from './model/codec.js';
+import type { Model } from './model/schema.js';
+import { withFloatValues } from './model/tensors.js';
+import { checkFeeds, type Feeds, type OrtModule, Runner } from './runtime.js';
+import {
+  arenaNames,
+  evaluationModelOf,
+  forwardModelOf,
+  type GradientModel,
+  gradientModelOf,
+  type ModelParameter,
+  readParameters,
+} from './training-model.js';
+
+export interface OrtTrainerOptions extends GradientModel, Omit<OptimizerOptions, 'placement'> {
+  /** The runtime: `import * as ort from 'onnxruntime-web'`, or from `'onnxruntime-node'`. */
+  readonly ort: OrtModule;
+  /** A model that computes loss and gradients, as a file or as {@link decodeModel} reads it. */
+  readonly model: Uint8Array | Model;
+  /**
+   * The model that is evaluated and exported; its initializers have the parameters' names. Default:
+   * `model` without its gradients.
+   */
+  readonly forward?: Uint8Array | Model;
+  /**
+   * `'hybrid'` (default): the runtime computes gradients, and a loop on the host takes the step.
+   * `'graph'`: both are one model and one run.
+   */
+  readonly form?: 'hybrid' | 'graph';
+  /** For the runtime's sessions: `executionProviders`, `graphOptimizationLevel` and so on. */
+  readonly sessionOptions?: InferenceSession.SessionOptions;
+  /** Begins every name that is added to a model. Default `adan/`. */
+  readonly prefix?: string;
+  /** Lets `step` freeze parameters in the form `graph`, whose graph grows by it. Hybrid always can. */
+  readonly freezable?: boolean;
+}
+
+export interface StepOptions {
+  /** Parameters that keep everything in this step, as if they had no gradient. */
+  readonly frozen?: Iterable<string>;
+}
+
+export interface StepResult {
+  readonly loss: number;
+  /** The model's outputs but the gradients; of the last batch. */
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
+/** What the two forms share: everything that a step needs and a trainer has. */
+export interface Context extends GradientModel {
+  readonly ort: OrtModule;
+  readonly source: Model;
+  readonly parameters: readonly ModelParameter[];
+  readonly options: Omit<OptimizerOptions, 'placement'>;
+  readonly sessionOptions: InferenceSession.SessionOptions;
+  readonly prefix: string;
+  readonly freezable: boolean;
+}
+
+/** One of the ways to take a step. Calls come one after the other. */
+export interface Form {
+  readonly groups: readonly { learningRate: number; readonly hyperparameters: Hyperparameters }[];
+  /** Session whose inputs are the user's feeds. */
+  readonly runner: Runner;
+  step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult>;
+  points(which: 'x' | 'y'): Record<string, Float32Array>;
+  restart(): Promise<void>;
+  metrics(): Promise<Metrics>;
+  save(): Promise<Uint8Array>;
+  load(checkpoint: Uint8Array): Promise<void>;
+  /** Bytes of state. */
+  readonly bytes: number;
+  dispose(): Promise<void>;
+}
+
+const read = (model: Uint8Array | Model) =>
+  model instanceof Uint8Array ? decodeModel(model) : model;
+
+/**
+ * Trains a model that computes its own gradients, in ONNX Runtime. Calls may overlap: each waits for
+ * those before it.
+ */
+export class OrtTrainer {
+  #queue: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+  #evaluation: Runner | undefined;
+
+  private constructor(
+    private readonly context: Context,
+    private readonly form: Form,
+    private readonly arenas: readonly ArenaGroup[],
+    private readonly forward: Model,
+  ) {}
+
+  /**
+   * @throws OnnxFormatError, OnnxModelError for a model that does not fit; OptionError, ParameterError
+   * as from the optimizer of the core.
+   */
+  static async create({
+    ort,
+    model,
+    loss,
+    gradients,
+    forward,
+    form = 'hybrid',
+    sessionOptions = {},
+    prefix = 'adan/',
+    freezable = false,
+    ...options
+  }: OrtTrainerOptions): Promise<OrtTrainer> {
+    if (form !== 'hybrid' && form !== 'graph') {
+      const message = `form is ${JSON.stringify(form)}; give "hybrid" or "graph".`;
+      throw new OnnxModelError('invalid-option', message, 'form', form);
+    }
+    const source = read(model);
+    const parameters = readParameters(source, { loss, gradients });
+    const context: Context = {
+      ort,
+      source,
+      loss,
+      gradients,
+      parameters,
+      options,
+      sessionOptions,
+      prefix,
+      freezable,
+    };
+    const arenas = arenaGroups(parameters, options);
+    const forwardModel = forward ? read(forward) : forwardModelOf(source, { loss, gradients });
+    const started =
+      form === 'graph'
+        ? await GraphForm.create(context, arenas)
+        : new HybridForm(
+            context,
+            arenas,
+            await Runner.create(
+              ort,
+              gradientModelOf(source, context, arenas, prefix),
+              sessionOptions,
+            ),
+          );
+    return new OrtTrainer(context, started, arenas, forwardModel);
+  }
+
+  #alive(): void {
+    if (this.#disposed) throw new StateError('disposed', 'This trainer was disposed.');
+  }
+
+  /** Runs when everything before has come to an end, well or not. */
+  #next<R>(run: () => Promise<R> | R): Promise<R> {
+    const result = this.#queue.then(() => {
+      this.#alive();
+      return run();
+    });
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  get parameterNames(): readonly string[] {
+    return this.context.parameters.map(({ name }) => name);
+  }
+
+  /** The parameter groups; the learning rate of each may be set before any step. */
+  get groups(): Form['groups'] {
+    this.#alive();
+    return this.form.groups;
+  }
+
+  /** Bytes that the training state takes. 0 after {@link dispose}. */
+  get stateBytes(): number {
+    return this.#disposed ? 0 : this.form.bytes;
+  }
+
+  /**
+   * One step on a batch; or on several, whose gradients are averaged. Gradients are taken at y.
+   * @throws OnnxModelError `missing-feed`, `unknown-feed`; ParameterError `wrong-shape`, `wrong-dtype`,
+   * `unknown-parameter`; StateError `disposed`; NonFiniteError, see `nonFinite`
+   */
+  step(feeds: Feeds | readonly Feeds[], { frozen = [] }: StepOptions = {}): Promise<StepResult> {
+    const batches = Array.isArray(feeds) ? (feeds as readonly Feeds[]) : [feeds as Feeds];
+    const names = new Set(frozen);
+    return this.#next(() => {
+      const { parameterNames, context, form } = this;
+      for (const name of names) {
+        if (parameterNames.includes(name)) continue;
+        const known = parameterNames.map((p) => `'${p}'`).join(', ');
+        const message = `'${name}' is no parameter; there is ${known}.`;
+        throw new ParameterError('unknown-parameter', message, name);
+      }
+      if (batches.length === 0) {
+        throw new OnnxModelError('missing-feed', 'No batch was given; pass at least one.', 'feeds');
+      }
+      for (const batch of batches) checkFeeds(batch, form.runner, context.prefix);
+      return form.step(batches, names);
+    });
+  }
+
+  /** Runs the forward model at x. Changes nothing. */
+  evaluate(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+    return this.#next(async () => {
+      const { arenas, context, form, forward } = this;
+      const { ort, prefix, sessionOptions } = context;
+      this.#evaluation ??= await Runner.create(
+        ort,
+        evaluationModelOf(forward, arenas, prefix),
+        sessionOptions,
+      );
+      const runner = this.#evaluation;
+      checkFeeds(feeds, runner, prefix);
+      const x = form.points('x');
+      const own = arenas.flatMap(({ places, length }, k) => {
+        const { parameters } = arenaNames(prefix, k);
+        if (!runner.inputs.has(parameters)) return [];
+        const arena = new Float32Array(length);
+        for (const { name, start } of places) arena.set(x[name]!, start);
+        return [[parameters, new ort.Tensor('float32', arena, [length])] as const];
+      });
+      return runner.run({ ...feeds, ...Object.fromEntries(own) });
+    });
+  }
+
+  /** x of every parameter, as copies. */
+  evalParameters(): Promise<Record<string, Float32Array>> {
+    return this.#next(() => this.form.points('x'));
+  }
+
+  /** y of every parameter, as copies. */
+  trainParameters(): Promise<Record<string, Float32Array>> {
+    return this.#next(() => this.form.points('y'));
+  }
+
+  /** The forward model with x in its initializers; all else as it was, to the byte. */
+  exportModel(): Promise<Uint8Array> {
+    return this.#next(() => {
+      const x = this.form.points('x');
+      const { graph } = this.forward;
+      const initializer = (graph?.initializer ?? []).map((tensor) => {
+        const values = x[tensor.name ?? ''];
+        return values ? withFloatValues(tensor, values) : tensor;
+      });
+      return encodeModel({ ...this.forward, graph: { ...graph, initializer } });
+    });
+  }
+
+  /** Resets the moments, and keeps x, y, z and the averaging weights (Adan's restart). */
+  restart(): Promise<void> {
+    return this.#next(() => this.form.restart());
+  }
+
+  metrics(): Promise<Metrics> {
+    return this.#next(() => this.form.metrics());
+  }
+
+  /** The training state as a safetensors file, the same for every backend. */
+  save(): Promise<Uint8Array> {
+    return this.#next(() => this.form.save());
+  }
+
+  /**
+   * Goes on from a checkpoint, of whatever backend and form.
+   * @throws CheckpointError, ParameterError. Nothing has changed then.
+   */
+  load(checkpoint: Uint8Array): Promise<void> {
+    return this.#next(() => this.form.load(checkpoint));
+  }
+
+  /** Frees state and sessions once what runs has ended. Again is harmless. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    await this.#queue;
+    await this.form.dispose();
+    await this.#evaluation?.release();
+  }
+}

@@ -1,0 +1,382 @@
+import { ParameterError } from '@schedule-free-adan/core';
+import { OnnxModelError } from './errors.js';
+import { GraphBuilder, reachable, type Value } from './graph.js';
+import {
+  type ArenaGroup,
+  arenaGroups,
+  type Layout,
+  makeLayout,
+  type ParameterShape,
+} from './layout.js';
+import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
+import {
+  elementTypes,
+  floatValues,
+  makeValueInfo,
+  shapeOf,
+  toNumber,
+  typeName,
+} from './model/tensors.js';
+import {
+  appendStep,
+  MIN_OPSET,
+  metadata,
+  type Reports,
+  reportInfos,
+  type StepGraphOptions,
+  stateInfos,
+} from './step-graph.js';
+
+/** Which values of a model are what. */
+export interface GradientModel {
+  /** The value that holds the loss: one float32 number. */
+  readonly loss: string;
+  /** By parameter, the value that holds the gradient of the loss. A parameter is an initializer. */
+  readonly gradients: Readonly<Record<string, string>>;
+}
+
+/** A parameter of a model, with the values that it begins with. */
+export interface ModelParameter extends ParameterShape {
+  readonly values: Float32Array;
+}
+
+const list = (names: Iterable<string>) => [...names].map((name) => `'${name}'`).join(', ');
+
+function refuse(
+  code: OnnxModelError['code'],
+  message: string,
+  subject?: string,
+  value?: unknown,
+): never {
+  throw new OnnxModelError(code, message, subject, value);
+}
+
+export function graphOf(model: Model): Graph {
+  if (!model.graph) refuse('unsupported-model', 'The model has no graph; is the file complete?');
+  const opset = (model.opsetImport ?? []).find(
+    ({ domain = '' }) => domain === '' || domain === 'ai.onnx',
+  );
+  const version = toNumber(opset?.version);
+  if (version < MIN_OPSET) {
+    refuse(
+      'unsupported-model',
+      `The model uses operator set ${version}; convert it to ${MIN_OPSET} or later.`,
+      'opset',
+      version,
+    );
+  }
+  return model.graph;
+}
+
+/** Everything in a graph that has a name: what makes it, and its type as far as it is told. */
+function describe(graph: Graph) {
+  const made = new Set<string>();
+  for (const { name = '' } of [...(graph.input ?? []), ...(graph.initializer ?? [])])
+    made.add(name);
+  for (const { output = [] } of graph.node ?? []) for (const name of output) made.add(name);
+  const infos = new Map<string, ValueInfo>();
+  for (const info of [
+    ...(graph.valueInfo ?? []),
+    ...(graph.input ?? []),
+    ...(graph.output ?? []),
+  ]) {
+    infos.set(info.name ?? '', info);
+  }
+  return { made, infos };
+}
+
+/** Throws unless a value, as far as its type is told, is float32 of that shape. */
+function checkValue(
+  info: ValueInfo | undefined,
+  what: string,
+  shapes: readonly (readonly number[])[],
+) {
+  const type = info?.type?.tensorType;
+  if (!type) return;
+  const name = info.name ?? '';
+  if (type.elemType !== elementTypes.float32) {
+    refuse(
+      'wrong-dtype',
+      `${what} is ${typeName(type.elemType)}, not float32.`,
+      name,
+      type.elemType,
+    );
+  }
+  const dims = type.shape?.dim;
+  if (!dims) return;
+  const fits = (shape: readonly number[]) =>
+    dims.length === shape.length &&
+    dims.every(({ dimValue }, i) => dimValue === undefined || Number(dimValue) === shape[i]);
+  if (!shapes.some(fits)) {
+    const shown = dims.map(({ dimValue, dimParam }) => dimValue ?? dimParam ?? '?');
+    refuse('wrong-shape', `${what} has shape [${shown}], not [${shapes[0]}].`, name, shown);
+  }
+}
+
+/**
+ * The parameters of a model, checked against their gradients.
+ * @throws OnnxModelError, ParameterError `duplicate-parameter`
+ */
+export function readParameters(model: Model, { loss, gradients }: GradientModel): ModelParameter[] {
+  const graph = graphOf(model);
+  const { made, infos } = describe(graph);
+  if (!made.has(loss)) {
+    const outputs = list((graph.output ?? []).map(({ name = '' }) => name));
+    refuse(
+      'unknown-value',
+      `The loss '${loss}' is no value of the model; its outputs are ${outputs}.`,
+      loss,
+    );
+  }
+  checkValue(infos.get(loss), `The loss '${loss}'`, [[], [1], [1, 1]]);
+  const tensors = new Map<string, Tensor>();
+  for (const tensor of graph.initializer ?? []) {
+    const { name = '' } = tensor;
+    if (tensors.has(name) && Object.hasOwn(gradients, name)) {
+      const message = `'${name}' is the name of two initializers; rename one.`;
+      throw new ParameterError('duplicate-parameter', message, name);
+    }
+    tensors.set(name, tensor);
+  }
+  return Object.entries(gradients).map(([name, gradient]) => {
+    const tensor = tensors.get(name);
+    if (!tensor) {
+      refuse(
+        'unknown-value',
+        `The parameter '${name}' is no initializer of the model; those are ${list(tensors.keys())}.`,
+        name,
+      );
+    }
+    if (!made.has(gradient)) {
+      refuse(
+        'unknown-value',
+        `The gradient '${gradient}' of '${name}' is no value of the model; name a node's output.`,
+        gradient,
+      );
+    }
+    const values = floatValues(tensor);
+    const shape = shapeOf(tensor);
+    checkValue(infos.get(gradient), `The gradient '${gradient}' of '${name}'`, [shape]);
+    return { name, shape, values };
+  });
+}
+
+function checkPrefix(graph: Graph, prefix: string): void {
+  const { made } = describe(graph);
+  for (const name of made) {
+    if (prefix === '' || name.startsWith(prefix)) {
+      const message = `The model has a value '${name}' already; give another prefix than '${prefix}'.`;
+      refuse('invalid-option', message, 'prefix', prefix);
+    }
+  }
+}
+
+/** Cuts parameters out of the arenas of their groups, under the names that the model knows them by. */
+function promote(b: GraphBuilder, groups: readonly ArenaGroup[], arenas: readonly Value[]): void {
+  groups.forEach(({ places }, k) => {
+    for (const { name, shape, start, end } of places) {
+      const part = places.length === 1 ? arenas[k]! : b.slice(arenas[k]!, start, end);
+      b.reshape(part, shape, name);
+    }
+  });
+}
+
+/** A value's type for an output, as far as the graph tells. */
+const outputInfo = (graph: Graph, name: string): ValueInfo =>
+  describe(graph).infos.get(name) ?? {
+    name,
+    type: { tensorType: { elemType: elementTypes.float32 } },
+  };
+
+/** The same model around other nodes and outputs; initializers that became values are gone. */
+function assemble(
+  model: Model,
+  parts: { before: GraphBuilder; after?: GraphBuilder },
+  more: {
+    inputs: readonly ValueInfo[];
+    outputs: readonly ValueInfo[];
+    names: ReadonlySet<string>;
+  },
+): Model {
+  const graph = model.graph!;
+  const { before, after } = parts;
+  const constants = [before, after].flatMap((b) => (b ? [...b.constants.values()] : []));
+  const unique = [...new Map(constants.map((tensor) => [tensor.name, tensor])).values()];
+  const kept = (graph.initializer ?? []).filter(({ name = '' }) => !more.names.has(name));
+  const { node, initializer, values } = reachable(
+    {
+      node: [...before.nodes, ...(graph.node ?? []), ...(after?.nodes ?? [])],
+      initializer: [...kept, ...unique],
+    },
+    more.outputs.map(({ name = '' }) => name),
+  );
+  const input = (graph.input ?? []).filter(({ name = '' }) => !more.names.has(name));
+  return {
+    ...model,
+    graph: {
+      ...graph,
+      node,
+      initializer,
+      input: [...input, ...more.inputs.filter(({ name = '' }) => values.has(name))],
+      output: [...more.outputs],
+      valueInfo: (graph.valueInfo ?? []).filter(({ name = '' }) => !more.names.has(name)),
+    },
+  };
+}
+
+const namesOf = (groups: readonly ArenaGroup[]) =>
+  new Set(groups.flatMap(({ places }) => places.map(({ name }) => name)));
+
+/** Outputs of the model that are no gradients, the loss first. */
+function plainOutputs(graph: Graph, { loss, gradients }: GradientModel): ValueInfo[] {
+  const others = (graph.output ?? []).filter(
+    ({ name = '' }) => name !== loss && !Object.values(gradients).includes(name),
+  );
+  return [outputInfo(graph, loss), ...others];
+}
+
+export interface TrainingStep {
+  readonly model: Model;
+  readonly layout: Layout;
+  readonly parameters: readonly ModelParameter[];
+  readonly reports: Reports;
+}
+
+/**
+ * Makes one training-step model of a model that outputs loss and gradients: data and state in, loss,
+ * the other outputs and new state out. Its parameters, initializers before, are cut out of the state.
+ * @throws OnnxModelError for a value that is missing or does not fit; OptionError; ParameterError
+ */
+export function appendOptimizer(
+  model: Model,
+  {
+    loss,
+    gradients,
+    prefix = 'adan/',
+    freezable = false,
+    ...options
+  }: GradientModel & StepGraphOptions,
+): TrainingStep {
+  const parameters = readParameters(model, { loss, gradients });
+  const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
+  return { ...trainingStepOf(model, { loss, gradients }, layout), parameters };
+}
+
+export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
+  const graph = graphOf(model);
+  checkPrefix(graph, layout.prefix);
+  const before = new GraphBuilder(`${layout.prefix}cut/`);
+  const arenas = layout.groups.map(
+    (_, k) => layout.state.find((s) => s.group === k && s.key === 'parameter')?.input ?? '',
+  );
+  promote(before, layout.groups, arenas);
+  const after = new GraphBuilder(layout.prefix);
+  const reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
+  const { inputs, outputs } = stateInfos(layout);
+  const made = assemble(
+    model,
+    { before, after },
+    {
+      names: namesOf(layout.groups),
+      inputs,
+      outputs: [
+        ...plainOutputs(graph, of),
+        ...outputs,
+        ...reportInfos(reports, layout.names.length),
+      ],
+    },
+  );
+  const metadataProps = [...(model.metadataProps ?? []), ...metadata(layout)];
+  return { model: { ...made, metadataProps }, layout, reports };
+}
+
+/** Names of the arenas in the models of the hybrid form: parameters in, gradients out. */
+export const arenaNames = (prefix: string, group: number) => ({
+  parameters: `${prefix}${group}/parameters`,
+  gradients: `${prefix}${group}/gradients`,
+});
+
+/** The model with its parameters in arenas, and its gradients as well: for a step taken elsewhere. */
+export function gradientModelOf(
+  model: Model,
+  of: GradientModel,
+  groups: readonly ArenaGroup[],
+  prefix: string,
+): Model {
+  const graph = graphOf(model);
+  checkPrefix(graph, prefix);
+  const [before, after] = [new GraphBuilder(`${prefix}cut/`), new GraphBuilder(prefix)];
+  const names = groups.map((_, k) => arenaNames(prefix, k));
+  promote(
+    before,
+    groups,
+    names.map(({ parameters }) => parameters),
+  );
+  const filled = groups.flatMap(({ places, length }, k) =>
+    places.length > 0 ? [{ places, length, ...names[k]! }] : [],
+  );
+  for (const { places, gradients } of filled) {
+    const flat = places.map(({ name, start, end }) =>
+      after.reshape(of.gradients[name]!, [end - start]),
+    );
+    after.concat(flat, gradients);
+  }
+  return assemble(
+    model,
+    { before, after },
+    {
+      names: namesOf(groups),
+      inputs: filled.map((g) => makeValueInfo(g.parameters, 'float32', [g.length])),
+      outputs: [
+        ...plainOutputs(graph, of),
+        ...filled.map((g) => makeValueInfo(g.gradients, 'float32', [g.length])),
+      ],
+    },
+  );
+}
+
+/** What a user evaluates and exports: the model without its gradients, and what only they need. */
+export function forwardModelOf(model: Model, of: GradientModel): Model {
+  const graph = graphOf(model);
+  const wanted = new Set(plainOutputs(graph, of).map(({ name }) => name));
+  const output = (graph.output ?? []).filter(({ name }) => wanted.has(name));
+  if (output.length === 0) output.push(outputInfo(graph, of.loss));
+  const { node, initializer, values } = reachable(
+    graph,
+    output.map(({ name = '' }) => name),
+  );
+  const input = (graph.input ?? []).filter(({ name = '' }) => values.has(name));
+  return { ...model, graph: { ...graph, node, initializer, input, output } };
+}
+
+/** A forward model whose parameters are an input: each group's arena. */
+export function evaluationModelOf(
+  forward: Model,
+  groups: readonly ArenaGroup[],
+  prefix: string,
+): Model {
+  const graph = graphOf(forward);
+  checkPrefix(graph, prefix);
+  const before = new GraphBuilder(`${prefix}cut/`);
+  const held = new Map((graph.initializer ?? []).map((tensor) => [tensor.name ?? '', tensor]));
+  for (const { places } of groups) {
+    for (const { name, shape } of places) {
+      const tensor = held.get(name);
+      if (tensor && String(shapeOf(tensor)) !== String(shape)) {
+        const message = `'${name}' has shape [${shapeOf(tensor)}] in the forward model, not [${shape}].`;
+        refuse('wrong-shape', message, name, shapeOf(tensor));
+      }
+    }
+  }
+  const arenas = groups.map((_, k) => arenaNames(prefix, k).parameters);
+  promote(before, groups, arenas);
+  return assemble(
+    forward,
+    { before },
+    {
+      names: namesOf(groups),
+      inputs: groups.map(({ length }, k) => makeValueInfo(arenas[k]!, 'float32', [length])),
+      outputs: graph.output ?? [],
+    },
+  );
+}

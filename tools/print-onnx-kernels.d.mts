@@ -1,0 +1,3 @@
+export const file: string;
+export function printKernels(): string;
+export function formatted(text: string): string;
