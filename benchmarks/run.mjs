@@ -2,6 +2,7 @@
 const benchmarks = {
   digits: '../examples/digits/dist/study.js',
   'first-look': './first-look.mjs',
+  'step-tfjs': './step-tfjs.mjs',
   'step-onnx': './step-onnx.mjs',
   'step-webgpu': './step-webgpu.mjs',
 };

@@ -27,6 +27,30 @@ const budgets: [string, string, number, string[]][] = [
     ['@schedule-free-adan/*', '@tensorflow/*'],
   ],
   [
+    'its kernels for webgl, imported apart',
+    'packages/tfjs/dist/fused/webgl.js',
+    3000,
+    ['@schedule-free-adan/*', '@tensorflow/*'],
+  ],
+  [
+    'its kernels for webgpu, imported apart',
+    'packages/tfjs/dist/fused/webgpu.js',
+    3700,
+    ['@schedule-free-adan/*', '@tensorflow/*'],
+  ],
+  [
+    'its helpers for training loops, imported apart',
+    'packages/tfjs/dist/training.js',
+    1500,
+    ['@schedule-free-adan/*', '@tensorflow/*'],
+  ],
+  [
+    'the printers of kernels, which the adapters share',
+    'packages/core/dist/interpreters/index.js',
+    3000,
+    [],
+  ],
+  [
     'the ONNX trainer without core and runtime',
     'packages/onnx/dist/index.js',
     16500,

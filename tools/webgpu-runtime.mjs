@@ -87,9 +87,10 @@ const flags = [
 /**
  * A page of a headless Chromium with WebGPU, at http://localhost, where `files` answer by path:
  * `{ '/page.js': { type: 'text/javascript', body } }`.
+ * `isolated`: cross-origin isolated, so that threads may share memory.
  * CHROMIUM_PATH chooses another browser than the one from npm.
  */
-export async function chromiumPage(files = {}, path = '/') {
+export async function chromiumPage(files = {}, path = '/', { isolated = false } = {}) {
   const { chromium } = await import('playwright-core');
   const own = process.env.CHROMIUM_PATH;
   const folder = own ? undefined : runtimeFolder();
@@ -107,7 +108,11 @@ export async function chromiumPage(files = {}, path = '/') {
       files[pathname] ?? (pathname === '/' && { type: 'text/html', body: '<!doctype html>' });
     if (!file) return route.fulfill({ status: 404, body: '' });
     const body = typeof file.body === 'string' ? file.body : Buffer.from(file.body);
-    return route.fulfill({ body, contentType: file.type });
+    const isolation = isolated && {
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+    };
+    return route.fulfill({ body, headers: { ...isolation, 'Content-Type': file.type } });
   });
   await page.goto(`http://localhost${path}`);
   return { browser, page };

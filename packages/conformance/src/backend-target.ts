@@ -136,8 +136,9 @@ function countTensors<T>(backend: Backend<T>): () => number {
     };
     counts.set(backend, count);
     let made = 0;
-    for (const key of makers) {
-      const make = backend[key].bind(backend) as (...operands: unknown[]) => T;
+    for (const key of [...makers, 'point'] as const) {
+      const make = backend[key]?.bind(backend) as (...operands: unknown[]) => T;
+      if (!make) continue;
       const counting = (...operands: unknown[]) => {
         const tensor = make(...operands);
         tensors.add(tensor);

@@ -1,6 +1,6 @@
 import type { GroupHyperparameters } from './hyperparameters.js';
 import type { Scalars } from './schedule.js';
-import type { Algebra, ElementState, RuleForm } from './update-rule.js';
+import type { Algebra, ElementState, Placement, RuleForm } from './update-rule.js';
 
 export type FloatArray = Float32Array | Float64Array;
 export type Dtype = 'float32' | 'float64';
@@ -42,6 +42,11 @@ export interface Backend<T> extends Algebra<T> {
   allFinite(a: T): T;
   /** A copy of `a` where the scalar `condition` is not 0, else a copy of `b`. */
   select(condition: T, a: T, b: T): T;
+  /**
+   * One of x and y, `to`, out of the other, `from`, and z: fused, for speed. Left out, the core
+   * composes it.
+   */
+  readonly point?: ((from: T, z: T, momentum: number, to: Placement) => T) | undefined;
   /**
    * Takes one step over all entries: out of the primitives, `composedStep(this, request)` of
    * `@schedule-free-adan/core/rule`, or fused, for speed. Writes or replaces the tensors of each

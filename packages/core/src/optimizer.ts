@@ -290,6 +290,8 @@ export function scheduleFreeAdan<T>(
 
   /** One of x and y out of the other and z, as a new tensor. */
   const across = (from: T, z: T, group: RunningGroup, to: Placement): T => {
+    const { momentum } = group.hyperparameters;
+    if (backend.point) return backend.point(from, z, momentum, to);
     const made: T[] = [];
     const note = (tensor: T) => {
       made.push(tensor);
@@ -297,7 +299,6 @@ export function scheduleFreeAdan<T>(
     };
     const noted = (op: 'add' | 'sub' | 'mul' | 'div') => (a: T, b: T) => note(backend[op](a, b));
     const algebra = { add: noted('add'), sub: noted('sub'), mul: noted('mul'), div: noted('div') };
-    const { momentum } = group.hyperparameters;
     const c = {
       momentum: note(backend.constant(momentum)),
       oneMinusMomentum: note(backend.constant(1 - momentum)),

@@ -1,96 +1,34 @@
-// What `npm run conformance` and the tests check of this package: the tf.Optimizer that users hold,
-// with its variables, on each tfjs backend that runs in Node.
+// The targets that run in Node.
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { scheduleFreeAdan, TfjsBackend } from '@schedule-free-adan/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
+import { tfjsTarget } from './target.mjs';
 
-/**
- * Runs `fn` with a registry of variables of its own: tfjs allows a name only once, and the suite
- * trains the same parameters several times side by side.
- */
-function within(registry, fn) {
-  const { state } = tf.engine();
-  const outer = state.registeredVariables;
-  state.registeredVariables = registry;
-  try {
-    return fn();
-  } finally {
-    state.registeredVariables = outer;
-  }
-}
-
-const read = (tensors, own) => {
-  const values = Object.entries(tensors).map(([name, tensor]) => {
-    const data = tensor.dataSync().slice();
-    if (own) tensor.dispose();
-    return [name, data];
-  });
-  return Object.fromEntries(values);
-};
-
-function subject({ parameters, options }) {
-  const before = tf.memory().numTensors;
-  const registry = {};
-  const inside = (fn) => within(registry, fn);
-  const backend = new TfjsBackend();
-  const optimizer = scheduleFreeAdan(options);
-  const variables = parameters.map(({ name, shape, values }) => {
-    const tensor = backend.upload(values, shape);
-    const variable = inside(() => tf.variable(tensor, true, name));
-    tensor.dispose();
-    return variable;
-  });
-  inside(() => optimizer.addVariables(variables));
-  return {
-    upload: (values, shape) => backend.upload(values, shape),
-    download: (tensor) => backend.download(tensor),
-    free: (tensor) => tensor.dispose(),
-    foreign: (shape) => tf.zeros(shape, 'int32'),
-    step: (gradients) => inside(() => optimizer.applyGradients(gradients)),
-    evalParameters: async () => read(optimizer.evalParameters(), true),
-    trainParameters: async () => read(optimizer.trainParameters(), true),
-    parameters: async () => read(Object.fromEntries(variables.map((v) => [v.name, v])), false),
-    train: () => optimizer.train(),
-    eval: () => optimizer.eval(),
-    withEvalParameters: (fn) => optimizer.withEvalParameters(fn),
-    setLearningRate: (value, group) => {
-      optimizer.groups[group].learningRate = value;
-    },
-    restart: () => optimizer.restart(),
-    metrics: () => optimizer.metrics(),
-    save: () => optimizer.saveCheckpoint(),
-    load: (checkpoint) => inside(() => optimizer.loadCheckpoint(checkpoint, variables)),
-    dispose: () =>
-      inside(() => {
-        optimizer.dispose();
-        for (const variable of variables) if (!variable.isDisposed) variable.dispose();
-      }),
-    liveMemory: () => tf.memory().numTensors - before,
-  };
-}
-
-const target = (backend, start) => async () => {
-  await start();
-  await tf.setBackend(backend);
-  await tf.ready();
-  return {
-    name: `tfjs-${backend}`,
-    dtype: 'float32',
-    create: subject,
-    backend: () => new TfjsBackend(),
-    unsupported: {
-      'bad-input/duplicate-parameter': 'tfjs itself refuses a second variable of the same name',
-      'bad-input/option-group-of-nothing':
-        'variables are met one by one, so a group may name one that does not exist yet',
-    },
-  };
-};
-
-export const tfjsCpu = target('cpu', () => import('@tensorflow/tfjs-backend-cpu'));
-
-export const tfjsWasm = target('wasm', async () => {
-  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+/** The folder with the wasm backend's .wasm files. */
+export const wasmFolder = () => {
   const { resolve } = createRequire(import.meta.url);
-  setWasmPaths(`${dirname(resolve('@tensorflow/tfjs-backend-wasm/package.json'))}/dist/`);
-});
+  return `${dirname(resolve('@tensorflow/tfjs-backend-wasm/package.json'))}/dist/`;
+};
+
+export const backends = {
+  cpu: () => import('@tensorflow/tfjs-backend-cpu'),
+  wasm: async () => {
+    const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+    setWasmPaths(wasmFolder());
+  },
+};
+
+/** Makes a backend of tfjs the active one. */
+export async function useBackend(name) {
+  await backends[name]();
+  await tf.setBackend(name);
+  await tf.ready();
+}
+
+const target = (backend) => async () => {
+  await useBackend(backend);
+  return tfjsTarget(`tfjs-${backend}`);
+};
+
+export const tfjsCpu = target('cpu');
+export const tfjsWasm = target('wasm');

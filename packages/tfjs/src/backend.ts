@@ -1,6 +1,7 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
 import { composedStep } from '@schedule-free-adan/core/rule';
 import * as tf from '@tensorflow/tfjs-core';
+import { kernels } from './fused/index.js';
 
 /** Backends of tfjs whose memory the host can read without waiting. */
 const readable = new Set(['cpu', 'wasm', 'tensorflow']);
@@ -9,11 +10,18 @@ const float32 = (values: FloatArray) =>
   values instanceof Float32Array ? values.slice() : Float32Array.from(values);
 
 /**
- * The core's tensor interface as plain tf operations, on whatever backend tfjs runs. Every tensor is
- * kept, also inside a `tf.tidy` of the caller: the core disposes what it no longer needs.
+ * The core's tensor interface as plain tf operations, on whatever backend tfjs runs, with a fused step
+ * where there is one. Every tensor is kept, also inside a `tf.tidy` of the caller: the core disposes
+ * what it no longer needs.
  */
 export class TfjsBackend implements Backend<tf.Tensor> {
   readonly dtype = 'float32';
+  readonly fused: boolean;
+
+  /** `fused: false` composes every step of tf operations, also where there is something faster. */
+  constructor({ fused = true }: { readonly fused?: boolean } = {}) {
+    this.fused = fused;
+  }
 
   upload(values: FloatArray, shape: readonly number[]): tf.Tensor {
     return tf.keep(tf.tensor(float32(values), [...shape], 'float32'));
@@ -90,8 +98,13 @@ export class TfjsBackend implements Backend<tf.Tensor> {
     return tf.keep(tf.tidy(() => tf.where(tf.notEqual(condition, 0), a, b)));
   }
 
+  get point() {
+    return this.fused ? kernels()?.point : undefined;
+  }
   step(request: StepRequest<tf.Tensor>): void {
-    composedStep(this, request);
+    const step = this.fused ? kernels()?.step : undefined;
+    if (step) step(request);
+    else composedStep(this, request);
   }
 }
 

@@ -12,7 +12,10 @@ import { TfjsBackend } from './backend.js';
 import { type Place, VariableCell } from './cell.js';
 
 /** Hyperparameters, and groups by variable name. See the core for units, defaults and sources. */
-export type TfjsOptions = Omit<OptimizerOptions, 'placement'>;
+export type TfjsOptions = Omit<OptimizerOptions, 'placement'> & {
+  /** `false`: compose every step of plain tf operations, also where a fused one is faster. */
+  readonly fused?: boolean;
+};
 
 type NamedGradients = Parameters<tf.Optimizer['applyGradients']>[0];
 type NamedTensors = Awaited<ReturnType<tf.Optimizer['getWeights']>>;
@@ -44,14 +47,15 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     return new cls(options);
   }
 
-  readonly #backend = new TfjsBackend();
+  readonly #backend: TfjsBackend;
   #core: ScheduleFreeAdan<tf.Tensor>;
   /** By parameter name: that of the variable when it was first met, also after loading. */
   readonly #cells = new Map<string, VariableCell>();
 
   /** @throws OptionError that names the option, its value and what is allowed */
-  constructor(options: TfjsOptions = {}) {
+  constructor({ fused = true, ...options }: TfjsOptions = {}) {
     super();
+    this.#backend = new TfjsBackend({ fused });
     this.#core = this.#make(new Map(), options);
   }
 
@@ -215,7 +219,8 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
 
   override getConfig(): tf.serialization.ConfigDict {
     const { hyperparameters } = this.#core.groups[0]!;
-    return { ...hyperparameters, betas: [...hyperparameters.betas] };
+    const { fused } = this.#backend;
+    return { ...hyperparameters, betas: [...hyperparameters.betas], ...(!fused && { fused }) };
   }
 
   /** Frees the state. The variables, which are yours, hold x. */

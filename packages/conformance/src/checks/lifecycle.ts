@@ -59,6 +59,8 @@ export const lifecycleChecks: readonly Check[] = [
         idle.dispose();
         const subject = await context.create(spec);
         for (const g of gradientsFor(spec, 3, context.seed)) await stepWith(subject, spec, g);
+        // What is still being read is alive until it has arrived.
+        await subject.metrics();
         subject.dispose();
         const live = subject.liveMemory();
         ensure(live === 0, `${live} tensors live after dispose()`);

@@ -1,2 +1,12 @@
+export { type Kernel, pointKernel, type StepKernelOptions, stepKernel } from './kernel.js';
 export { numbers } from './numbers.js';
-export { atom, type Dialect, type Expression, printer, wgsl } from './printer.js';
+export {
+  atom,
+  type Dialect,
+  type Expression,
+  glsl,
+  javascript,
+  printer,
+  wgsl,
+} from './printer.js';
+export { wasmKernel, wasmSumOfSquares } from './wasm.js';

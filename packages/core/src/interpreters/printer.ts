@@ -20,6 +20,17 @@ export const wgsl: Dialect = {
   sqrt: (text) => `sqrt(${text})`,
 };
 
+/** Four numbers at a time. */
+export const glsl: Dialect = {
+  declare: (name, text) => `vec4 ${name} = ${text};`,
+  sqrt: (text) => `sqrt(${text})`,
+};
+
+export const javascript: Dialect = {
+  declare: (name, text) => `const ${name} = ${text};`,
+  sqrt: (text) => `Math.sqrt(${text})`,
+};
+
 /**
  * The algebra of text: the rule, written down in a language with infix operators. What the rule names
  * becomes a line of its own. Order of evaluation is kept, so that every language rounds alike.

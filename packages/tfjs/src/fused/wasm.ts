@@ -1,0 +1,56 @@
+import { wasmKernel, wasmSumOfSquares } from '@schedule-free-adan/core/interpreters';
+import type { KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { fusedOnHost } from './host.js';
+import type { Fused } from './index.js';
+import { adopt } from './private.js';
+
+interface WasmBackend extends KernelBackend {
+  readonly wasm: object;
+  getMemoryOffset(dataId: object): number;
+  makeOutput(shape: number[], dtype: 'float32'): TensorInfo;
+}
+
+const isWasm = (backend: KernelBackend): backend is WasmBackend => {
+  const { wasm, getMemoryOffset, makeOutput } = backend as Partial<WasmBackend>;
+  return wasm !== undefined && getMemoryOffset !== undefined && makeOutput !== undefined;
+};
+
+/** The memory of the module: the threaded build makes its own, the other one exports it. */
+function memoryOf({ wasm }: WasmBackend): WebAssembly.Memory | undefined {
+  const { asm } = wasm as { asm?: object };
+  return [wasm, asm ?? {}]
+    .flatMap((owner) => Object.values(owner))
+    .find((value): value is WebAssembly.Memory => value instanceof WebAssembly.Memory);
+}
+
+type Run = (...operands: number[]) => number;
+
+/** The rule as a WebAssembly module on the backend's own memory. Addresses only: views would go stale. */
+export function wasm(backend: KernelBackend): Fused | undefined {
+  if (!isWasm(backend)) return undefined;
+  const memory = memoryOf(backend);
+  if (!memory) return undefined;
+  const shared =
+    typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
+  const load = (bytes: BufferSource) =>
+    new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports.run as Run;
+  const address = ({ dataId }: Tensor) => backend.getMemoryOffset(dataId);
+
+  const sumOfSquares = load(wasmSumOfSquares(shared));
+  return fusedOnHost({
+    copiesGradient: false,
+    sumOfSquares: (tensor) => sumOfSquares(tensor.size, address(tensor)),
+    make: (shape) => adopt(backend.makeOutput(shape, 'float32')),
+    load(kernel) {
+      const run = load(wasmKernel(kernel, shared));
+      return (inputs, outputs, numbers) => {
+        run(
+          inputs[0]!.size,
+          ...inputs.map(address),
+          ...outputs.map(address),
+          ...kernel.numbers.map((name) => numbers[name]!),
+        );
+      };
+    },
+  });
+}
