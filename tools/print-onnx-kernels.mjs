@@ -4,13 +4,10 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { atom, printer } from '@schedule-free-adan/core/interpreters';
+import { atom, javascript, printer } from '@schedule-free-adan/core/interpreters';
 import { coefficients, stateKeys, updateRule } from '@schedule-free-adan/core/rule';
+import { formKey } from '../packages/onnx/dist/host.js';
 
-const javascript = {
-  declare: (name, text) => `const ${name} = ${text};`,
-  sqrt: (text) => `Math.sqrt(${text})`,
-};
 const array = (key) => `${key}s`;
 
 /** Every form with y in the parameter. */
@@ -27,12 +24,6 @@ const forms = [true, false].flatMap((scheduleFree) =>
     ),
   ),
 );
-
-/** As `formKey` of host.ts names it. */
-const keyOf = ({ scheduleFree, firstMoment, gradientDifference, decay }) =>
-  [scheduleFree ? 'averaging' : 'plain', firstMoment && 'm', gradientDifference && 'v', decay]
-    .filter(Boolean)
-    .join('-');
 
 function kernel(form, names) {
   const keys = stateKeys(form).filter((key) => key !== 'seen');
@@ -56,7 +47,7 @@ function kernel(form, names) {
   ];
   const used = names.filter((name) => new RegExp(`\\b${name}\\b`).test(body.join('\n')));
   const arrays = keys.map((key) => `${key}: ${array(key)}`);
-  return `  '${keyOf(form)}': (c, state, gradients, clip${keys.includes('g') ? ', first' : ''}) => {
+  return `  '${formKey(form)}': (c, state, gradients, clip${keys.includes('g') ? ', first' : ''}) => {
     const { ${used.join(', ')} } = c;
     const { ${arrays.join(', ')} } = state;
     for (let i = 0; i < gradients.length; i++) {
