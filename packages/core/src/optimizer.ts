@@ -176,7 +176,6 @@ function wrong(code: ErrorCode, name: string, why: string, value?: unknown): nev
 }
 
 function checkShape(name: string, shape: readonly number[], expected: readonly number[]): void {
-  // The length tells [] from [''], which no tensor has, and costs nothing.
   if (String(shape) !== String(expected)) {
     wrong('wrong-shape', name, `has shape [${shape}], not [${expected}]`, shape);
   }
