@@ -40,9 +40,12 @@ const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
   );
 };
 
-/** Elements that one thread adds up, unless a tensor has more than enough of them. */
-const SHARE = 256;
-const MOST = 2048;
+/** Gradients that one dispatch looks at: with the partial sums, as many buffers as WebGPU promises. */
+const BATCH = 7;
+/** Numbers, or vectors of them, that one thread adds up, unless a tensor has more than enough of them. */
+const SHARE = 64;
+/** Workgroups of 64 threads that share a tensor at most. */
+const MOST = 32;
 const lines = (...parts: (string | false)[]) => parts.filter(Boolean).join('\n');
 const storage = (binding: number, access: string, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
@@ -55,7 +58,7 @@ const main = `@compute @workgroup_size(64) fn main(@builtin(workgroup_id) group:
 const fresh = (name: string) => name === 'parameter' || name === 'to';
 
 /** An element by element kernel. What is read and written is written in place, but for the fresh ones. */
-function elementwise(kernel: Kernel, type: string, before: string[] = [], g?: string): string {
+function elementwise(kernel: Kernel, type: string, g?: string): string {
   const { inputs, outputs, numbers } = kernel;
   const text = printer(wgsl);
   const result = kernel.run(text, (name): Expression => {
@@ -74,37 +77,49 @@ function elementwise(kernel: Kernel, type: string, before: string[] = [], g?: st
     g !== undefined && uniform(arrays + 1, 'control', 'vec4f'),
     main,
     `  if (i >= arrayLength(&old_${inputs[0]})) { return; }`,
-    ...before,
     ...inputs.map((name) => `  let ${name}_ = old_${name}[i];`),
     ...text.lines,
-    ...outputs.map(
-      (name) => `  ${fresh(name) ? 'new' : 'old'}_${name}[i] = ${result[name]!.text};`,
-    ),
+    ...outputs.map((name) => {
+      const value = result[name]!.text;
+      // Leaving early would cost more where threads run abreast.
+      const chosen = g === undefined ? value : `select(${name}_, ${value}, control.x == 1)`;
+      return `  ${fresh(name) ? 'new' : 'old'}_${name}[i] = ${chosen};`;
+    }),
     '}',
   );
 }
 
-/** Sums of squares of one gradient, a share for each thread, and whether any element is not finite. */
-const partialSums = (vector: boolean) =>
+/**
+ * Sums of squares of up to {@link BATCH} gradients, a share for each thread, and whether any element is not
+ * finite. A row of `table` is a gradient's: its first workgroup, and how many numbers each thread adds.
+ */
+const partialSums = (vector: boolean, clipping: boolean, count: number) =>
   lines(
-    storage(0, 'read', 'gradient', vector ? 'vec4f' : 'f32'),
-    storage(1, 'read_write', 'partials', 'vec2f'),
-    uniform(2, 'range', 'vec2u'),
+    ...Array.from({ length: count }, (_, k) =>
+      storage(k, 'read', `gradient${k}`, vector ? 'vec4f' : 'f32'),
+    ),
+    storage(count, 'read_write', 'partials', 'vec2f'),
+    `struct Table { rows: array<vec4u, ${count}>, first: u32 }`,
+    uniform(count + 1, 'table', 'Table'),
     main,
-    `  if (i >= range.y) { return; }
+    `  let workgroup = group.y * groups.x + group.x;
   var sum = ${vector ? 'vec4f()' : '0.0'};
-  var bad = false;
-  for (var j = i; j < arrayLength(&gradient); j += range.y) {
-    let g = gradient[j];
-    sum += g * g;
-    // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-    bad = bad || ${
-      vector
-        ? 'any((bitcast<vec4u>(g) & vec4u(0x7f800000)) == vec4u(0x7f800000))'
-        : '(bitcast<u32>(g) & 0x7f800000u) == 0x7f800000u'
-    };
-  }
-  partials[range.x + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
+  // A compiler may assume that NaN does not occur: only the exponent's bits tell.
+  var highest = ${vector ? 'vec4u()' : '0u'};`,
+    ...Array.from({ length: count }, (_, k) => {
+      const next = k + 1 < count ? `workgroup < table.rows[${k + 1}].x` : 'true';
+      return `  if (workgroup >= table.rows[${k}].x && ${next}) {
+    let start = (workgroup - table.rows[${k}].x) * table.rows[${k}].y * 64 + lane;
+    let end = min(start + table.rows[${k}].y * 64, arrayLength(&gradient${k}));
+    for (var j = start; j < end; j += 64) {
+      let g = gradient${k}[j];
+      highest = max(highest, bitcast<${vector ? 'vec4u' : 'u32'}>(g) & ${vector ? 'vec4u(0x7f800000)' : '0x7f800000u'});
+      ${clipping ? 'sum += g * g;' : ''}
+    }
+  }`;
+    }),
+    `  let bad = ${vector ? 'any(highest == vec4u(0x7f800000))' : 'highest == 0x7f800000u'};
+  partials[table.first + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
 }`,
   );
 
@@ -189,14 +204,14 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     device.queue.writeBuffer(target, 0, data);
     return target;
   };
-  const ranges = new Map<string, GPUBuffer>();
-  const rangeOf = (first: number, count: number) => {
-    const key = `${first} ${count}`;
-    let found = ranges.get(key);
+  const tables = new Map<string, GPUBuffer>();
+  const tableOf = (numbers: readonly number[]) => {
+    const key = String(numbers);
+    let found = tables.get(key);
     if (!found) {
-      found = device.createBuffer({ size: 8, usage: UNIFORM | COPY_DST });
-      device.queue.writeBuffer(found, 0, Uint32Array.of(first, count));
-      ranges.set(key, found);
+      found = device.createBuffer({ size: 4 * numbers.length, usage: UNIFORM | COPY_DST });
+      device.queue.writeBuffer(found, 0, Uint32Array.from(numbers));
+      tables.set(key, found);
     }
     return found;
   };
@@ -241,22 +256,37 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const dispatches: Dispatch[] = [];
     const after: (() => void)[] = [];
 
-    const shares = entries.map(({ gradient: { size } }) => Math.min(MOST, Math.ceil(size / SHARE)));
-    const total = clipping || skipNonFinite ? shares.reduce((a, b) => a + b, 0) : 0;
-    const partials = buffer('partials', 8 * Math.max(64, total), STORAGE);
-    if (total > 0) {
-      let first = 0;
-      for (const [k, { gradient }] of entries.entries()) {
-        const share = shares[k]!;
-        dispatches.push([
-          pipeline(`partials${width(gradient.size)}`, () =>
-            partialSums(width(gradient.size) === 4),
-          ),
-          [gpu(gradient), partials, rangeOf(first, share)],
-          share,
-        ]);
-        first += share;
+    /** Workgroups of partial sums so far. */
+    let total = 0;
+    const sums: [Tensor[], number[]][] = [];
+    if (clipping || skipNonFinite) {
+      for (const vector of [4, 1]) {
+        const gradients = entries
+          .map(({ gradient }) => gradient)
+          .filter(({ size }) => width(size) === vector);
+        for (let at = 0; at < gradients.length; at += BATCH) {
+          const batch = gradients.slice(at, at + BATCH);
+          const first = total;
+          const rows = batch.flatMap(({ size }) => {
+            const workgroups = Math.min(MOST, Math.ceil(size / vector / (64 * SHARE)));
+            const row = [total - first, Math.ceil(size / vector / (64 * workgroups)), 0, 0];
+            total += workgroups;
+            return row;
+          });
+          sums.push([batch, [...rows, 64 * first, 64 * (total - first), 0, 0]]);
+        }
       }
+    }
+    const partials = buffer('partials', 8 * 64 * Math.max(1, total), STORAGE);
+    for (const [batch, table] of sums) {
+      const vector = width(batch[0]!.size) === 4;
+      dispatches.push([
+        pipeline(`partials${vector}${clipping}${batch.length}`, () =>
+          partialSums(vector, clipping, batch.length),
+        ),
+        [...batch.map(gpu), partials, tableOf(table)],
+        table.at(-3)!,
+      ]);
     }
     const verdict = buffer('verdict', 16, STORAGE);
     const report = (key: keyof typeof metrics, wanted: boolean) => {
@@ -270,7 +300,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       [
         partials,
         verdict,
-        numbersOf('request', [maxGradNorm, epsilon, total, 0]),
+        numbersOf('request', [maxGradNorm, epsilon, 64 * total, 0]),
         skipNonFinite ? gpu(metrics.skippedSteps) : undefined,
         report('skippedSteps', skipNonFinite),
         report('gradientNorm', clipping),
@@ -344,19 +374,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       const { size } = gradient;
       const previous = `select(${clipping ? 'clipped' : 'gradient_'}, g_, control.z == 1)`;
       dispatches.push([
-        pipeline(`${key} ${width(size)}`, () =>
-          elementwise(
-            program,
-            typeOf(size),
-            [
-              '  if (control.x == 0) {',
-              '    new_parameter[i] = old_parameter[i];',
-              '    return;',
-              '  }',
-            ],
-            previous,
-          ),
-        ),
+        pipeline(`${key} ${width(size)}`, () => elementwise(program, typeOf(size), previous)),
         [...buffers, gpu(parameter), numbers, control],
         size / width(size),
       ]);
