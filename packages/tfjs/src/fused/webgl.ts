@@ -50,10 +50,7 @@ const isWebGl = (backend: KernelBackend): backend is WebGlBackend => {
   );
 };
 
-/** What the rule calls a new value that another pass has written. */
-const labels: Readonly<Record<string, string>> = { newM: 'm', newV: 'v', newN: 'n', newZ: 'z' };
-/** The order of the outputs: where they take several passes, each may read what came before. */
-const order = ['m', 'v', 'n', 'g', 'z', 'parameter', 'to'];
+/** Outputs that tfjs' own operations read. */
 const visible = ['parameter', 'to'];
 
 /**
@@ -114,11 +111,10 @@ const placed = (name: string, index: string, place: Place) => {
   return `texelFetch(${name}, ${there}, 0)`;
 };
 
-/** The part of a kernel that writes `outputs`, after passes that have written `done`. */
+/** The part of a kernel that writes `outputs`: all of them, if the driver has room. */
 function elementwise(
   kernel: Kernel,
   outputs: readonly string[],
-  done: readonly string[],
   layout: Layout,
   places: Readonly<Record<string, Place>>,
   step?: { readonly clipping: boolean },
@@ -131,17 +127,8 @@ function elementwise(
     if (kernel.inputs.includes(name)) return atom(`${name}_`);
     return atom(name === 'clip' ? 'verdict_.y' : `c[${kernel.numbers.indexOf(name)}]`);
   };
-  const algebra = {
-    ...text,
-    name(label: string, expression: Expression) {
-      const key = labels[label];
-      return key !== undefined && done.includes(key)
-        ? atom(`next_${key}_`)
-        : text.name!(label, expression);
-    },
-  };
-  const results = kernel.run(algebra, value);
-  const inputs = [...kernel.inputs, ...done.map((name) => `next_${name}`)];
+  const results = kernel.run(text, value);
+  const { inputs } = kernel;
   const ragged = layout.vector || layout.columns || layout.rows;
   const element = (lane: string) =>
     `${placed('gradient', `first + ${lane}`, places.gradient === 'row' ? 'row' : 'wrapped')}.x`;
@@ -550,43 +537,38 @@ export function webgl(backend: KernelBackend): Fused | undefined {
       const own = `${key} ${c.nr}`;
       const values = numbers.get(own) ?? kernel.numbers.map((name) => c[name] ?? 0);
       numbers.set(own, values);
-      const inputs: Record<string, Tensor> = { gradient: texture };
+      const read: Record<string, Tensor> = { gradient: texture };
+      for (const name of kernel.inputs) {
+        if (name !== 'gradient') read[name] = prepare(state[name as StateKey]!, held, true)[0];
+      }
+      const inputs = { ...read, verdict, seen: state.seen && sightOf(state.seen).seen };
+      const parameter = make(shape);
+      const size = sizeOf(parameter);
+      const places = placesOf(read, size);
       const free = spare.get(String(shape)) ?? [];
       spare.set(String(shape), free);
       const left: Tensor[] = [];
-      for (const name of kernel.inputs) {
-        if (name !== 'gradient') inputs[name] = prepare(state[name as StateKey]!, held, true)[0];
-      }
-      const outputs = order.filter((name) => kernel.outputs.includes(name));
-      for (let from = 0; from < outputs.length; from += most) {
-        const part = outputs.slice(from, from + most);
-        const done = outputs.slice(0, from);
-        const made = part.map((name) => {
-          if (name === 'parameter') return make(shape);
+      for (let from = 0; from < kernel.outputs.length; from += most) {
+        const part = kernel.outputs.slice(from, from + most);
+        const outputs = part.map((name) => {
+          if (name === 'parameter') return parameter;
+          const old = state[name as StateKey]!;
+          (isPrivate(old) && places[name] === 'same' ? left : held).push(old);
           return free.pop() ?? markPrivate(make(shape));
         });
-        const size = sizeOf(made[0]!);
-        const places = placesOf(inputs, size);
         draws.push({
           program: programOf(`${key} ${from} ${keyOf(layout)} ${Object.values(places)}`, () =>
-            elementwise(kernel, part, done, layout, places, { clipping }),
+            elementwise(kernel, part, layout, places, { clipping }),
           ),
-          inputs: { ...inputs, verdict, seen: state.seen && sightOf(state.seen).seen },
-          outputs: made,
+          inputs,
+          outputs,
           area: [0, 0, ...size],
           numbers: values,
           extent: [...extentOf(shape), size[0], 0],
         });
-        for (const [k, name] of part.entries()) {
-          const tensor = made[k]!;
-          inputs[`next_${name}`] = tensor;
-          after.push(() => {
-            state[name as StateKey] = tensor;
-          });
-          if (name === 'parameter') continue;
-          const old = state[name as StateKey]!;
-          (isPrivate(old) && places[name] === 'same' ? left : held).push(old);
-        }
+        after.push(() => {
+          for (const [k, name] of part.entries()) state[name as StateKey] = outputs[k]!;
+        });
       }
       free.push(...left);
     }
@@ -610,7 +592,7 @@ export function webgl(backend: KernelBackend): Fused | undefined {
       submit([
         {
           program: programOf(`${to} ${keyOf(layout)} ${Object.values(places)}`, () =>
-            elementwise(kernel, ['to'], [], layout, places),
+            elementwise(kernel, ['to'], layout, places),
           ),
           inputs,
           outputs: [result],

@@ -1,4 +1,4 @@
-import type { StepGroup, StepRequest } from '@schedule-free-adan/core';
+import type { Placement, StepGroup, StepRequest } from '@schedule-free-adan/core';
 import {
   atom,
   type Expression,
@@ -14,6 +14,20 @@ import { formKey } from './form-key.js';
 import type { Fused } from './index.js';
 import { adopt, isPrivate, markPrivate, replace, share } from './private.js';
 
+interface Program {
+  readonly variableNames: string[];
+  readonly outputShape: number[];
+  readonly workgroupSize: [number, number, number];
+  readonly dispatchLayout: { x: number[]; y: number[]; z: number[] };
+  readonly dispatch: [number, number, number];
+  readonly outputComponent: number;
+  readonly variableComponents: number[];
+  readonly size: true;
+  readonly uniforms: string;
+  readonly shaderKey: string;
+  getUserCode(): string;
+}
+
 interface WebGpuBackend extends KernelBackend {
   readonly device: GPUDevice;
   readonly tensorMap: { get(dataId: object): { resource?: unknown; values: unknown } };
@@ -22,6 +36,12 @@ interface WebGpuBackend extends KernelBackend {
   endComputePassEncoder(): void;
   submitQueue(): void;
   makeTensorInfo(shape: number[], dtype: 'float32'): TensorInfo;
+  runWebGPUProgram(
+    program: Program,
+    inputs: Tensor[],
+    dtype: 'float32',
+    uniforms: { type: 'float32'; data: number[] }[],
+  ): TensorInfo;
 }
 
 const needed = [
@@ -30,6 +50,7 @@ const needed = [
   'endComputePassEncoder',
   'submitQueue',
   'makeTensorInfo',
+  'runWebGPUProgram',
 ] as const;
 const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
   const candidate = backend as Partial<WebGpuBackend>;
@@ -55,38 +76,66 @@ const main = `@compute @workgroup_size(64) fn main(@builtin(workgroup_id) group:
   @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = (group.y * groups.x + group.x) * 64 + lane;`;
 
-const fresh = (name: string) => name === 'parameter' || name === 'to';
-
-/** An element by element kernel. What is read and written is written in place, but for the fresh ones. */
-function elementwise(kernel: Kernel, type: string, g?: string): string {
+/** A step, element by element: the state is written in place, but not the parameter. */
+function stepCode(kernel: Kernel, type: string, previous: string): string {
   const { inputs, outputs, numbers } = kernel;
   const text = printer(wgsl);
   const result = kernel.run(text, (name): Expression => {
-    if (name === 'g' && g) return atom(g);
+    if (name === 'g') return atom(previous);
     if (inputs.includes(name)) return atom(`${name}_`);
     return atom(name === 'clip' ? 'control.y' : `c.${name}`);
   });
-  const access = (name: string) => (outputs.includes(name) && !fresh(name) ? 'read_write' : 'read');
-  const made = outputs.filter(fresh);
-  const arrays = inputs.length + made.length;
+  const kept = (name: string) => name !== 'parameter' && outputs.includes(name);
+  const count = inputs.length;
   return lines(
-    ...inputs.map((name, k) => storage(k, access(name), `old_${name}`, type)),
-    ...made.map((name, k) => storage(inputs.length + k, 'read_write', `new_${name}`, type)),
+    ...inputs.map((name, k) => storage(k, kept(name) ? 'read_write' : 'read', `old_${name}`, type)),
+    storage(count, 'read_write', 'new_parameter', type),
     `struct Numbers { ${numbers.filter((name) => name !== 'clip').join(': f32, ')}: f32 }`,
-    uniform(arrays, 'c', 'Numbers'),
-    g !== undefined && uniform(arrays + 1, 'control', 'vec4f'),
+    uniform(count + 1, 'c', 'Numbers'),
+    uniform(count + 2, 'control', 'vec4f'),
     main,
-    `  if (i >= arrayLength(&old_${inputs[0]})) { return; }`,
+    '  if (i >= arrayLength(&old_gradient)) { return; }',
     ...inputs.map((name) => `  let ${name}_ = old_${name}[i];`),
     ...text.lines,
-    ...outputs.map((name) => {
-      const value = result[name]!.text;
-      // Leaving early would cost more where threads run abreast.
-      const chosen = g === undefined ? value : `select(${name}_, ${value}, control.x == 1)`;
-      return `  ${fresh(name) ? 'new' : 'old'}_${name}[i] = ${chosen};`;
-    }),
+    // Nothing new after a gradient that is not finite. A branch would cost more.
+    ...outputs.map(
+      (name) =>
+        `  ${kept(name) ? 'old' : 'new'}_${name}[i] = select(${name}_, ${result[name]!.text}, control.x == 1);`,
+    ),
     '}',
   );
+}
+
+const points = { x: pointKernel('x'), y: pointKernel('y') };
+
+/** One of x and y out of the other and z, as one of tfjs' own programs, which it submits with others. */
+function pointProgram(to: Placement, shape: number[], vector: number): Program {
+  const kernel = points[to];
+  const inputs: Record<string, string> = { from: 'A', z: 'B' };
+  return {
+    variableNames: ['A', 'B'],
+    outputShape: shape,
+    workgroupSize: [64, 1, 1],
+    dispatchLayout: { x: shape.map((_, axis) => axis), y: [], z: [] },
+    dispatch: [Math.ceil(shape.reduce((a, b) => a * b, 1) / vector / 64), 1, 1],
+    outputComponent: vector,
+    variableComponents: [vector, vector],
+    size: true,
+    uniforms: kernel.numbers.map((name) => `${name} : f32, `).join(''),
+    shaderKey: `schedule-free-adan ${to} ${vector}`,
+    getUserCode() {
+      const text = printer(wgsl);
+      const result = kernel.run(text, (name) =>
+        atom(inputs[name] ? `${inputs[name]}[index]` : `uniforms.${name}`),
+      );
+      return `fn main(index : i32) {
+  if (index < uniforms.size) {
+    ${text.lines.join('\n')}
+    setOutputAtIndex(index, ${result.to!.text});
+  }
+}`;
+    },
+  };
 }
 
 /**
@@ -374,7 +423,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       const { size } = gradient;
       const previous = `select(${clipping ? 'clipped' : 'gradient_'}, g_, control.z == 1)`;
       dispatches.push([
-        pipeline(`${key} ${width(size)}`, () => elementwise(program, typeOf(size), previous)),
+        pipeline(`${key} ${width(size)}`, () => stepCode(program, typeOf(size), previous)),
         [...buffers, gpu(parameter), numbers, control],
         size / width(size),
       ]);
@@ -393,22 +442,13 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     step,
     point(from, z, momentum, to) {
       if (from.size === 0) return share(from);
-      const result = make(from.shape);
-      const kernel = pointKernel(to);
       const numbers: Record<string, number> = { momentum, oneMinusMomentum: 1 - momentum };
-      const { size } = from;
-      const values = kernel.numbers.map((name) => numbers[name]!);
-      submit(
-        [],
-        [
-          [
-            pipeline(`${to} ${width(size)}`, () => elementwise(kernel, typeOf(size))),
-            [gpu(from), gpu(z), gpu(result), numbersOf(to, values)],
-            size / width(size),
-          ],
-        ],
-      );
-      return result;
+      const uniforms = points[to].numbers.map((name) => ({
+        type: 'float32' as const,
+        data: [numbers[name]!],
+      }));
+      const program = pointProgram(to, from.shape, width(from.size));
+      return adopt(backend.runWebGPUProgram(program, [from, z], 'float32', uniforms));
     },
   };
 }
