@@ -66,6 +66,10 @@ interface Layout {
   readonly rows: boolean;
 }
 
+/**
+ * What every kernel begins with. `extent`: columns, rows, and two numbers of each kernel's own. `divide`:
+ * quotient and remainder; whole numbers divide slowly, and float32 is wrong by one at most.
+ */
 const head = (inputs: readonly string[], outputs: readonly string[], numbers = 1) =>
   `#version 300 es
 precision highp float;
@@ -73,10 +77,8 @@ precision highp int;
 precision highp sampler2D;
 ${inputs.map((name) => `uniform sampler2D ${name};`).join('\n')}
 uniform float c[${numbers}];
-// Columns, rows, and two numbers of each kernel's own.
 uniform ivec4 extent;
 ${outputs.map((name, k) => `layout(location = ${k}) out vec4 new_${name};`).join('\n')}
-// Quotient and remainder. Whole numbers divide slowly, and float32 is wrong by one at most.
 ivec2 divide(int a, int b) {
   int q = int(float(a) / float(b));
   int r = a - q * b;
@@ -162,10 +164,12 @@ function elementwise(
 /** Shares of a gradient's sum of squares are rows of so many. */
 const SHARES = 64;
 
-/** Sums of squares and a count of what is not finite, of one gradient: a share for each output. */
+/**
+ * Sums of squares of one gradient, a share for each output, and whether an element is not finite. `extent`:
+ * the first row of these shares, and the number of texels; c[0]: rows of shares.
+ */
 const sharesOf = (layout: Layout): string => `${head(['gradient'], ['partial'])}
 void main() {
-  // extent.z: the first row of these shares; extent.w: texels.
   int width = textureSize(gradient, 0).x;
   int stride = ${SHARES} * int(c[0]);
   ivec2 share = ivec2(gl_FragCoord.xy) - ivec2(0, extent.z);
@@ -414,8 +418,7 @@ export function webgl(backend: KernelBackend): Fused | undefined {
     held.push(result);
     return [result, { ...layout, packed: true }];
   };
-  const keyOf = ({ packed, vector, columns, rows }: Layout) =>
-    `${[packed, vector, columns, rows].map(Number)}`;
+  const keyOf = (layout: Layout) => `${Object.values(layout)}`;
   const kernels = new Map<string, Kernel>();
   const kernelOf = (key: string, describe: () => Kernel) => {
     let found = kernels.get(key);

@@ -65,6 +65,8 @@ const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
 const BATCH = 7;
 /** Numbers, or vectors of them, that one thread adds up, unless a tensor has more than enough of them. */
 const SHARE = 64;
+/** Threads of a step's workgroup. */
+const STEP = 256;
 /** Workgroups of 64 threads that share a tensor at most. */
 const MOST = 32;
 const lines = (...parts: (string | false)[]) => parts.filter(Boolean).join('\n');
@@ -72,9 +74,11 @@ const storage = (binding: number, access: string, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
 const uniform = (binding: number, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};`;
-const main = `@compute @workgroup_size(64) fn main(@builtin(workgroup_id) group: vec3u,
+const main = (
+  threads: number,
+) => `@compute @workgroup_size(${threads}) fn main(@builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * groups.x + group.x) * 64 + lane;`;
+  let i = (group.y * groups.x + group.x) * ${threads} + lane;`;
 
 /** A step, element by element: the state is written in place, but not the parameter. */
 function stepCode(kernel: Kernel, type: string, previous: string): string {
@@ -93,7 +97,7 @@ function stepCode(kernel: Kernel, type: string, previous: string): string {
     `struct Numbers { ${numbers.filter((name) => name !== 'clip').join(': f32, ')}: f32 }`,
     uniform(count + 1, 'c', 'Numbers'),
     uniform(count + 2, 'control', 'vec4f'),
-    main,
+    main(STEP),
     '  if (i >= arrayLength(&old_gradient)) { return; }',
     ...inputs.map((name) => `  let ${name}_ = old_${name}[i];`),
     ...text.lines,
@@ -150,7 +154,7 @@ const partialSums = (vector: boolean, clipping: boolean, count: number) =>
     storage(count, 'read_write', 'partials', 'vec2f'),
     `struct Table { rows: array<vec4u, ${count}>, first: u32 }`,
     uniform(count + 1, 'table', 'Table'),
-    main,
+    main(64),
     `  let workgroup = group.y * groups.x + group.x;
   var sum = ${vector ? 'vec4f()' : '0.0'};
   // A compiler may assume that NaN does not occur: only the exponent's bits tell.
@@ -280,13 +284,12 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const encoder = device.createCommandEncoder();
     for (const [from, to] of copies) encoder.copyBufferToBuffer(from, 0, to, 0, to.size);
     const pass = encoder.beginComputePass();
-    for (const [{ kernel, layout }, buffers, invocations] of dispatches) {
+    for (const [{ kernel, layout }, buffers, groups] of dispatches) {
       const entries = buffers.flatMap((buffer, binding) =>
         buffer ? [{ binding, resource: { buffer } }] : [],
       );
       pass.setPipeline(kernel);
       pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
-      const groups = Math.ceil(invocations / 64);
       const rows = Math.ceil(groups / 65535);
       pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
     }
@@ -334,7 +337,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
           partialSums(vector, clipping, batch.length),
         ),
         [...batch.map(gpu), partials, tableOf(table)],
-        table.at(-3)!,
+        table.at(-3)! / 64,
       ]);
     }
     const verdict = buffer('verdict', 16, STORAGE);
@@ -425,7 +428,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       dispatches.push([
         pipeline(`${key} ${width(size)}`, () => stepCode(program, typeOf(size), previous)),
         [...buffers, gpu(parameter), numbers, control],
-        size / width(size),
+        Math.ceil(size / width(size) / STEP),
       ]);
     }
     for (const { state } of request.entries) {
