@@ -1,6 +1,6 @@
 import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
 import { HostBackend, type HostTensor, hostTensor } from './host.js';
-import type { ArenaGroup } from './layout.js';
+import type { Arena, ArenaGroup } from './layout.js';
 import type { Feeds, Runner } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { arenaNames } from './training-model.js';
@@ -21,13 +21,11 @@ export async function meanGradients(
         : [],
     ),
   );
-  // Arenas that the outputs don't depend on are no inputs.
-  for (const name of Object.keys(parameters)) if (!runner.inputs.has(name)) delete parameters[name];
   let gradients: Float32Array[] = [];
   let total = 0;
   let outputs: StepResult['outputs'] = {};
   for (const [i, feeds] of batches.entries()) {
-    const results = await runner.run({ ...feeds, ...parameters });
+    const results = await runner.run({ ...feeds, ...runner.pick(parameters) });
     const found = groups.map(({ places }, k) =>
       places.length > 0 ? (results[names[k]!.gradients]!.data as Float32Array) : new Float32Array(),
     );
@@ -40,6 +38,20 @@ export async function meanGradients(
   }
   if (batches.length > 1) for (const one of gradients) scale(one, 1 / batches.length);
   return { gradients, result: { loss: total / batches.length, outputs } };
+}
+
+/** Values of all parameters as the arenas of a model. */
+export function hostFeeds(
+  { ort, prefix }: Context,
+  arenas: readonly Arena[],
+  values: Readonly<Record<string, Float32Array>>,
+): Feeds {
+  const feeds = arenas.map(({ places, length }, k) => {
+    const arena = new Float32Array(length);
+    for (const { name, start } of places) arena.set(values[name]!, start);
+    return [arenaNames(prefix, k).parameters, new ort.Tensor('float32', arena, [length])];
+  });
+  return Object.fromEntries(feeds);
 }
 
 function addTo(sum: Float32Array, values: Float32Array): void {
@@ -107,7 +119,7 @@ export class HybridForm implements Form {
     return result;
   }
 
-  points(which: 'x' | 'y') {
+  async points(which: 'x' | 'y') {
     const optimizer = this.#optimizer;
     const tensors = which === 'x' ? optimizer.evalParameters() : optimizer.trainParameters();
     const values = Object.entries(tensors).map(([name, tensor]) => {
@@ -117,6 +129,9 @@ export class HybridForm implements Form {
     return Object.fromEntries(values) as Record<string, Float32Array>;
   }
 
+  async evaluationFeeds() {
+    return hostFeeds(this.context, this.arenas, await this.points('x'));
+  }
   async restart() {
     this.#optimizer.restart();
   }
