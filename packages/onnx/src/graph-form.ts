@@ -14,7 +14,6 @@ import {
 import {
   advance,
   coefficients,
-  evaluationPoint,
   resolveHyperparameters,
   type Scalars,
   type StateKey,
@@ -50,7 +49,6 @@ interface Sessions {
 
 /** Loss, gradients and step are one model: state goes in, and new state comes out. */
 export class GraphForm implements Form {
-  readonly #backend = new HostBackend();
   /** By the name of the input. */
   #state = new Map<string, Tensor>();
   /** What the last step reports, by its name in the graph. */
@@ -93,7 +91,7 @@ export class GraphForm implements Form {
     const tensors = parameters.map(
       ({ name, shape, values }) => [name, hostTensor(shape, values)] as const,
     );
-    return scheduleFreeAdan(this.#backend, tensors, options);
+    return scheduleFreeAdan(new HostBackend(), tensors, options);
   }
 
   async #through(change: (mirror: ScheduleFreeAdan<HostTensor>) => void): Promise<void> {
@@ -372,7 +370,6 @@ export class GraphForm implements Form {
 
   async points(which: 'x' | 'y') {
     await this.#fetch('parameter', 'z');
-    const backend = this.#backend;
     const { layout } = this.sessions;
     const values: Record<string, Float32Array> = {};
     const arena = (k: number, key: StateKey, length: number) =>
@@ -384,11 +381,8 @@ export class GraphForm implements Form {
       if (places.length === 0) return;
       let point = arena(k, 'parameter', length);
       if (which === 'x' && form.scheduleFree) {
-        const c = {
-          momentum: backend.constant(momentum),
-          oneMinusMomentum: backend.constant(1 - momentum),
-        };
-        point = evaluationPoint(backend, c, point, arena(k, 'z', length));
+        // Of its own: a memory does not shrink.
+        point = new HostBackend().point(point, arena(k, 'z', length), momentum, 'x');
       }
       for (const { name, start, end } of places) values[name] = point.data.slice(start, end);
     });
