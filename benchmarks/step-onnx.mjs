@@ -4,8 +4,15 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { scheduleFreeAdan } from '@schedule-free-adan/core';
-import { buildStepGraph, HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
+import { atom, javascript, printer, stepKernel } from '@schedule-free-adan/core/interpreters';
+import {
+  advance,
+  coefficients,
+  initialScalars,
+  resolveHyperparameters,
+  ruleForm,
+} from '@schedule-free-adan/core/rule';
+import { buildStepGraph, OrtTrainer } from '@schedule-free-adan/onnx';
 import { encodeModel } from '@schedule-free-adan/onnx/model';
 import { passThroughModel } from '../packages/onnx/conformance/targets.mjs';
 
@@ -38,18 +45,39 @@ const runtimes = {
   node: [await import('onnxruntime-node'), { intraOpNumThreads: 1 }],
 };
 
-/** The fused step alone: the printed loop on the same parameters and gradients. */
+/** The rule as one plain loop over typed arrays, with the norm before it: what the forms are held to. */
 function fused() {
-  const backend = new HostBackend();
-  const optimizer = scheduleFreeAdan(
-    backend,
-    parameters.map(({ name, shape, values }) => [name, backend.upload(values, shape)]),
-    hyperparameters,
+  const h = resolveHyperparameters(hyperparameters);
+  const kernel = stepKernel(ruleForm(h, 'y'), { clipping: true, clipKnown: 'host' });
+  const text = printer(javascript);
+  const isArray = (name) => kernel.inputs.includes(name);
+  const next = kernel.run(text, (name) => atom(isArray(name) ? `${name}_` : name));
+  const loop = new Function(
+    ...kernel.inputs,
+    `{ ${kernel.numbers} }`,
+    `for (let i = 0; i < gradient.length; i++) {
+      ${kernel.inputs.map((name) => `const ${name}_ = ${name}[i];`).join('\n')}
+      ${text.lines.join('\n')}
+      ${kernel.outputs.map((name) => `${name}[i] = ${next[name].text};`).join('\n')}
+    }`,
   );
-  const tensors = Object.fromEntries(
-    gradients.map((values, k) => [`p${k}`, backend.upload(values, [length])]),
+  const states = parameters.map(({ values }, k) =>
+    kernel.inputs.map((name) => {
+      if (name === 'gradient') return gradients[k];
+      return name === 'parameter' || name === 'z' ? values.slice() : new Float32Array(length);
+    }),
   );
-  return async () => optimizer.step(tensors);
+  let scalars = initialScalars;
+  return async () => {
+    let sum = 0;
+    for (const gradient of gradients) {
+      for (let i = 0; i < gradient.length; i++) sum += gradient[i] * gradient[i];
+    }
+    const clip = Math.min(1, h.maxGradNorm / (Math.sqrt(sum) + h.epsilon));
+    scalars = advance(scalars, h);
+    const c = { ...coefficients({ hyperparameters: h, scalars }), clip, clipPrevious: 1 };
+    for (const arrays of states) loop(...arrays, c);
+  };
 }
 
 /** A model's gradients, without any step: what hybrid and graph have in common. */

@@ -1,9 +1,16 @@
 import { referenceTarget, Session, type Target } from '@schedule-free-adan/conformance';
 import { describe, expect, test } from 'vitest';
 import { plainArrays } from '../examples/custom-backend/dist/target.js';
+import { onnxNodeGraph, onnxNodeHybrid } from '../packages/onnx/conformance/targets.mjs';
 import { tfjsCpu } from '../packages/tfjs/conformance/targets.mjs';
 
-const targets: Target[] = [referenceTarget, plainArrays, await tfjsCpu()];
+const targets: Target[] = [
+  referenceTarget,
+  plainArrays,
+  await tfjsCpu(),
+  await onnxNodeHybrid(),
+  await onnxNodeGraph(),
+];
 
 describe('a checkpoint moves training', () => {
   for (const target of targets) {

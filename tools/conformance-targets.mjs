@@ -6,6 +6,8 @@ export {
   onnxNodeHybrid as 'onnx-node-hybrid',
   onnxWasmGraph as 'onnx-wasm-graph',
   onnxWasmHybrid as 'onnx-wasm-hybrid',
+  onnxWebgpuGraph as 'onnx-webgpu-graph',
+  onnxWebgpuHybrid as 'onnx-webgpu-hybrid',
 } from '../packages/onnx/conformance/targets.mjs';
 export {
   tfjsCpu as 'tfjs-cpu',

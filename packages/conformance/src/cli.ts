@@ -7,13 +7,13 @@ import { tiers } from './check.js';
 import type { GoldenFile } from './golden/format.js';
 import { asGoldenFile } from './golden/index.js';
 import { referenceTarget } from './reference-target.js';
-import { type Result, type RunOptions, report, Session } from './run.js';
+import { type Result, type RunOptions, report, Session, type SessionElsewhere } from './run.js';
 import type { Target } from './target.js';
 
 const usage = `usage: schedule-free-adan-conformance --subject NAME [options]
 
   --subject NAME   what to check; the built-in one is 'reference'
-  --targets FILE   a module whose exports are targets, or functions that make one
+  --targets FILE   a module whose exports are targets, or functions that make one, or a session
   --golden FILE    trajectories in place of the built-in ones
   --only TEXT      only checks whose id contains TEXT
   --seed N         of the random samples
@@ -50,7 +50,8 @@ function wholeNumber(name: string, text: string | undefined): number | undefined
   return Number(text);
 }
 
-type Exported = Target | (() => Target | Promise<Target>);
+type Found = Target | SessionElsewhere;
+type Exported = Target | ((options: RunOptions) => Found | Promise<Found>);
 
 /** Targets by name. A function is only called for the target that is asked for. */
 async function loadTargets(file: string | undefined): Promise<Map<string, Exported>> {
@@ -106,8 +107,27 @@ async function main(argv: string[]): Promise<number> {
     ...(seed !== undefined && { seed }),
     ...(runs !== undefined && { runs }),
   };
-  const target = typeof exported === 'function' ? await exported() : exported;
-  const session = new Session(target, options);
+  const target = typeof exported === 'function' ? await exported(options) : exported;
+  if (!('run' in target)) return check(target, here(new Session(target, options)), values);
+  try {
+    return await check(target, target, values);
+  } finally {
+    await target.close();
+  }
+}
+
+/** Checks of a session in this process, found by what names them. */
+const here = (session: Session) => ({
+  seed: session.seed,
+  checks: session.checks,
+  run: ({ id }: { id: string }) => session.run(session.checks.find((one) => one.id === id)!),
+});
+
+async function check(
+  target: Found,
+  session: Pick<SessionElsewhere, 'seed' | 'checks' | 'run'>,
+  values: ReturnType<typeof parse>,
+): Promise<number> {
   const checks = session.checks.filter(({ id }) => id.includes(values.only ?? ''));
   if (checks.length === 0) throw new UsageError(`--only '${values.only}' leaves no check`);
   console.log(`${target.name} (${target.dtype}), seed ${session.seed}`);

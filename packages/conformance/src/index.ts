@@ -16,6 +16,7 @@ export {
   report,
   runChecks,
   Session,
+  type SessionElsewhere,
 } from './run.js';
 export type { ParameterSpec, Subject, SubjectSpec, Target, Values } from './target.js';
 export { budget, ulp } from './ulps.js';

@@ -39,6 +39,14 @@ export interface RunOptions {
   readonly peers?: readonly Target[];
 }
 
+/** A session whose checks run somewhere else: in a page of a browser, say. */
+export interface SessionElsewhere extends Pick<Target, 'name' | 'dtype'> {
+  readonly seed: number;
+  readonly checks: readonly Pick<Check, 'id' | 'tier'>[];
+  run(check: Pick<Check, 'id' | 'tier'>): Promise<Result>;
+  close(): Promise<void>;
+}
+
 /** All checks for a target, in the order in which they run. */
 export function checksFor(
   target: Target,

@@ -1,7 +1,14 @@
-import type { ParameterSpec, Target } from '@schedule-free-adan/conformance';
+import type {
+  ParameterSpec,
+  RunOptions,
+  SessionElsewhere,
+  Target,
+} from '@schedule-free-adan/conformance';
 import type { Model } from '@schedule-free-adan/onnx/model';
 
 export const onnxHost: Target;
+export const onnxWebgpuHybrid: (options?: RunOptions) => Promise<SessionElsewhere>;
+export const onnxWebgpuGraph: (options?: RunOptions) => Promise<SessionElsewhere>;
 export const onnxWasmHybrid: () => Promise<Target>;
 export const onnxWasmGraph: () => Promise<Target>;
 export const onnxNodeHybrid: () => Promise<Target>;

@@ -1,149 +1,35 @@
-// What the conformance suite checks of this package: trainers around a model whose gradients are its
-// inputs, in both forms, on the runtimes that run in Node; and the tensors of the host below them.
-import { backendTarget } from '@schedule-free-adan/conformance';
-import { HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
-import { makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+// The targets that the command line and the tests know.
+import { ortTarget } from './target.mjs';
 
-const input = (name) => `gradient of '${name}'`;
-const output = (name) => `value of '${name}'`;
-
-/** A model with these parameters: what is fed comes out as their gradients, and they themselves. */
-export function passThroughModel(parameters) {
-  const identity = (from, to) => ({ opType: 'Identity', input: [from], output: [to] });
-  return {
-    irVersion: 8,
-    graph: {
-      name: 'gradients are fed',
-      node: [
-        identity('zero', 'loss'),
-        ...parameters.flatMap(({ name }) => [
-          identity(input(name), `d ${name}`),
-          identity(name, output(name)),
-        ]),
-      ],
-      initializer: [
-        makeTensor('zero', 'float32', [], [0]),
-        ...parameters.map(({ name, shape, values }) => makeTensor(name, 'float32', shape, values)),
-      ],
-      input: parameters.map(({ name, shape }) => makeValueInfo(input(name), 'float32', shape)),
-      output: [
-        makeValueInfo('loss', 'float32', []),
-        ...parameters.map(({ name, shape }) => makeValueInfo(`d ${name}`, 'float32', shape)),
-        ...parameters.map(({ name, shape }) => makeValueInfo(output(name), 'float32', shape)),
-      ],
-    },
-    opsetImport: [{ domain: '', version: 17 }],
-  };
-}
-
-async function subject(ort, form, { parameters, options }, sessionOptions) {
-  const trainer = await OrtTrainer.create({
-    ort,
-    model: passThroughModel(parameters),
-    loss: 'loss',
-    gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
-    form,
-    freezable: true,
-    sessionOptions,
-    ...options,
-  });
-  const tensors = new Set();
-  const upload = (values, shape) => {
-    const tensor = new ort.Tensor('float32', Float32Array.from(values), [...shape]);
-    tensors.add(tensor);
-    return tensor;
-  };
-  const free = (tensor) => {
-    tensors.delete(tensor);
-    tensor.dispose();
-  };
-  const size = (shape) => shape.reduce((a, b) => a * b, 1);
-  let mode = 'train';
-  const setMode = (next) => {
-    // A trainer has no mode: it evaluates elsewhere. It still says when it is gone.
-    trainer.groups;
-    mode = next;
-  };
-  const evalParameters = async () => {
-    const results = await trainer.evaluate({});
-    return Object.fromEntries(parameters.map(({ name }) => [name, results[output(name)].data]));
-  };
-  return {
-    upload,
-    download: async (tensor) => tensor.data.slice(),
-    free,
-    foreign: (shape) => {
-      const tensor = new ort.Tensor('int32', new Int32Array(size(shape)), [...shape]);
-      tensors.add(tensor);
-      return tensor;
-    },
-    step: async (gradients) => {
-      const frozen = parameters.map(({ name }) => name).filter((name) => !gradients[name]);
-      const feeds = parameters.map(({ name, shape }) => [
-        input(name),
-        gradients[name] ??
-          new ort.Tensor('float32', new Float32Array(size(shape)).fill(Number.NaN), [...shape]),
-      ]);
-      // A gradient of nothing is fed as well, and refused.
-      for (const name of Object.keys(gradients)) {
-        if (!parameters.some((p) => p.name === name)) feeds.push([input(name), gradients[name]]);
-      }
-      await trainer.step(Object.fromEntries(feeds), { frozen });
-    },
-    evalParameters,
-    trainParameters: () => trainer.trainParameters(),
-    parameters: () => (mode === 'eval' ? trainer.evalParameters() : trainer.trainParameters()),
-    train: () => setMode('train'),
-    eval: () => setMode('eval'),
-    withEvalParameters: (fn) => {
-      const before = mode;
-      setMode('eval');
-      let result;
-      try {
-        result = fn();
-      } finally {
-        if (result instanceof Promise) {
-          result = result.finally(() => {
-            mode = before;
-          });
-        } else mode = before;
-      }
-      return result;
-    },
-    setLearningRate: (value, group) => {
-      trainer.groups[group].learningRate = value;
-    },
-    restart: () => trainer.restart(),
-    metrics: () => trainer.metrics(),
-    save: () => trainer.save(),
-    load: (checkpoint) => trainer.load(checkpoint),
-    dispose: () => trainer.dispose(),
-    liveMemory: () =>
-      trainer.stateBytes + [...tensors].reduce((sum, { data }) => sum + data.byteLength, 0),
-  };
-}
-
-export const onnxHost = backendTarget({ name: 'onnx-host', backend: () => new HostBackend() });
-
-export const ortTarget = (runtime, ort, form, sessionOptions = {}) => ({
-  name: `onnx-${runtime}-${form}`,
-  dtype: 'float32',
-  create: (spec) => subject(ort, form, spec, sessionOptions),
-  unsupported: {
-    'bad-input/gradient-of-unknown-parameter': 'a gradient is a value of the model',
-  },
-});
+export { onnxHost, passThroughModel } from './target.mjs';
 
 const wasm = (form) => async () => {
   const ort = await import('onnxruntime-web');
   ort.env.wasm.numThreads = 1;
-  return ortTarget('wasm', ort, form, { executionProviders: ['wasm'] });
+  return ortTarget('wasm', ort, form, { sessionOptions: { executionProviders: ['wasm'] } });
 };
 const node = (form) => async () => {
   const ort = await import('onnxruntime-node');
-  return ortTarget('node', ort, form, { intraOpNumThreads: 1 });
+  return ortTarget('node', ort, form, { sessionOptions: { intraOpNumThreads: 1 } });
 };
 
+/** The checks run in a Chromium from npm, which the session closes at its end. */
+const webgpu = (form) => async (options) => {
+  const { onnxPage } = await import('./page.mjs');
+  const { browser, page } = await onnxPage();
+  const name = `onnx-webgpu-${form}`;
+  const call = (expression) => page.evaluate(expression);
+  return {
+    name,
+    dtype: 'float32',
+    ...(await call(`openSession('${form}', ${JSON.stringify(options ?? {})})`)),
+    run: ({ id }) => call(`runCheck(${JSON.stringify(id)})`),
+    close: () => browser.close(),
+  };
+};
+
+export const onnxWebgpuHybrid = webgpu('hybrid');
+export const onnxWebgpuGraph = webgpu('graph');
 export const onnxWasmHybrid = wasm('hybrid');
 export const onnxWasmGraph = wasm('graph');
 export const onnxNodeHybrid = node('hybrid');

@@ -1,6 +1,5 @@
 import {
   type Hyperparameters,
-  type Metrics,
   NonFiniteError,
   ParameterError,
   type ScheduleFreeAdan,
@@ -13,16 +12,20 @@ import {
   type TrainingState,
 } from '@schedule-free-adan/core/checkpoints';
 import {
-  evaluationPoint,
+  advance,
+  coefficients,
   resolveHyperparameters,
+  type Scalars,
   type StateKey,
   stateKeys,
 } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
+import { webgpuProvider } from './device-form.js';
 import { HostBackend, type HostTensor, hostTensor } from './host.js';
-import { meanGradients } from './hybrid-form.js';
+import { hostFeeds, meanGradients } from './hybrid-form.js';
 import {
   type ArenaGroup,
+  coefficientsName,
   type Layout,
   makeGroup,
   makeLayout,
@@ -46,10 +49,10 @@ interface Sessions {
 
 /** Loss, gradients and step are one model: state goes in, and new state comes out. */
 export class GraphForm implements Form {
-  readonly #backend = new HostBackend();
   /** By the name of the input. */
   #state = new Map<string, Tensor>();
-  #metrics: Metrics = { gradientNorm: null, clipFactor: null, skippedSteps: 0 };
+  /** What the last step reports, by its name in the graph. */
+  #reports = new Map<string, Tensor>();
   groups: Form['groups'] = [];
 
   private constructor(
@@ -59,10 +62,9 @@ export class GraphForm implements Form {
 
   static async create(context: Context, arenas: readonly ArenaGroup[]): Promise<GraphForm> {
     const { prefix, freezable } = context;
-    const form = new GraphForm(
-      context,
-      await openSessions(context, makeLayout(arenas, { prefix, freezable })),
-    );
+    const hostSchedule = webgpuProvider(context.sessionOptions) !== undefined;
+    const layout = makeLayout(arenas, { prefix, freezable, hostSchedule });
+    const form = new GraphForm(context, await openSessions(context, layout));
     const mirror = form.#mirror();
     form.#write(decodeCheckpoint(await mirror.save()));
     mirror.dispose();
@@ -75,9 +77,12 @@ export class GraphForm implements Form {
 
   get bytes() {
     return [...this.#state.values()].reduce(
-      (sum, { data }) => sum + (data as Float32Array).byteLength,
+      (sum, { size, type }) => sum + size * (type === 'float64' ? 8 : 4),
       0,
     );
+  }
+  get arenas() {
+    return this.sessions.layout.groups;
   }
 
   /** The same training in the optimizer of the core: it knows what a checkpoint has to be. */
@@ -86,7 +91,7 @@ export class GraphForm implements Form {
     const tensors = parameters.map(
       ({ name, shape, values }) => [name, hostTensor(shape, values)] as const,
     );
-    return scheduleFreeAdan(this.#backend, tensors, options);
+    return scheduleFreeAdan(new HostBackend(), tensors, options);
   }
 
   async #through(change: (mirror: ScheduleFreeAdan<HostTensor>) => void): Promise<void> {
@@ -128,7 +133,7 @@ export class GraphForm implements Form {
         parameters.filter(({ name }) => names.includes(name)),
       ),
     );
-    return makeLayout(arenas, { prefix, freezable });
+    return makeLayout(arenas, { prefix, freezable, hostSchedule: layout.hostSchedule });
   }
 
   #tensor({ type, shape }: Pick<StateTensor, 'type' | 'shape'>, values: Iterable<number>): Tensor {
@@ -138,6 +143,17 @@ export class GraphForm implements Form {
       : new Tensor('float32', Float32Array.from(values), shape);
   }
 
+  /** Brings state of these kinds to the host, where it stays until the next step. */
+  async #fetch(...keys: StateTensor['key'][]): Promise<void> {
+    for (const { key, input, type, shape } of this.sessions.layout.state) {
+      if (keys.length > 0 && !keys.includes(key)) continue;
+      const tensor = this.#state.get(input)!;
+      if (tensor.location !== 'gpu-buffer') continue;
+      const values = (await tensor.getData(true)) as Float32Array;
+      this.#state.set(input, this.#tensor({ type, shape }, values));
+    }
+  }
+
   #data(name: string): Float32Array | Float64Array {
     return this.#state.get(name)!.data as Float32Array | Float64Array;
   }
@@ -145,7 +161,7 @@ export class GraphForm implements Form {
   /** Numbers of a checkpoint as the tensors that the graph reads. */
   #write(state: TrainingState): void {
     const { layout } = this.sessions;
-    this.#state = new Map();
+    discard(this.#state);
     for (const tensor of layout.state) {
       const { scalars, hyperparameters } = state.groups[tensor.group]!;
       const { places, length } = layout.groups[tensor.group]!;
@@ -170,7 +186,6 @@ export class GraphForm implements Form {
       this.#state.set(tensor.input, this.#tensor(tensor, values));
     }
     this.groups = layout.groups.map(({ hyperparameters }, k) => this.#group(hyperparameters, k));
-    this.#metrics = { ...this.#metrics, skippedSteps: state.skippedSteps };
   }
 
   #group(hyperparameters: Hyperparameters, k: number): Form['groups'][number] {
@@ -192,8 +207,36 @@ export class GraphForm implements Form {
     };
   }
 
+  #scalars(k: number): Scalars {
+    const { state } = this.sessions.layout;
+    const numbers = this.#data(state.find((s) => s.group === k && s.key === 'scalars')!.input);
+    const at = (name: (typeof scalarNames)[number]) => numbers[scalarNames.indexOf(name)]!;
+    return {
+      step: at('step'),
+      momentStep: at('momentStep'),
+      weightSum: at('weightSum'),
+      learningRateMax: at('learningRateMax'),
+    };
+  }
+
+  /** This step counted in on the host: the counters of each group, and what they make. */
+  #advanced() {
+    const { layout } = this.sessions;
+    if (!layout.hostSchedule) return [];
+    return this.groups.map(({ hyperparameters }, k) => {
+      const scalars = advance(this.#scalars(k), hyperparameters);
+      const numbers = { ...scalars, learningRate: hyperparameters.learningRate };
+      return {
+        tensor: layout.state.find((s) => s.group === k && s.key === 'scalars')!,
+        scalars: scalarNames.map((name) => numbers[name]),
+        coefficients: Object.values(coefficients({ hyperparameters, scalars })),
+      };
+    });
+  }
+
   /** The state as a checkpoint has it. */
-  #read(): TrainingState {
+  async #read(): Promise<TrainingState> {
+    await this.#fetch();
     const { layout } = this.sessions;
     const held = (group: number, key: StateTensor['key']) =>
       this.#data(layout.state.find((s) => s.group === group && s.key === key)!.input);
@@ -210,16 +253,9 @@ export class GraphForm implements Form {
         });
         tensors.set(name, Object.fromEntries(stored) as StoredParameter);
       });
-      const numbers = held(k, 'scalars');
-      const at = (name: (typeof scalarNames)[number]) => numbers[scalarNames.indexOf(name)]!;
       return {
         hyperparameters: this.groups[k]!.hyperparameters,
-        scalars: {
-          step: at('step'),
-          momentStep: at('momentStep'),
-          weightSum: at('weightSum'),
-          learningRateMax: at('learningRateMax'),
-        },
+        scalars: this.#scalars(k),
         parameters: places.map(({ name }) => name),
       };
     });
@@ -244,18 +280,26 @@ export class GraphForm implements Form {
       const active = layout.names.map((parameter) => (frozen.has(parameter) ? 0 : 1));
       own[layout.active] = this.#tensor({ type: 'float32', shape: [active.length] }, active);
     }
+    const advanced = this.#advanced();
+    advanced.forEach(({ coefficients: values }, k) => {
+      const shape = [values.length];
+      own[coefficientsName(layout.prefix, k)] = this.#tensor({ type: 'float32', shape }, values);
+    });
     const { results, result } =
       batches.length === 1
         ? await this.#stepOnOne(batches[0]!, own)
         : await this.#stepOnSeveral(batches, own);
-    for (const { input, output } of layout.state) this.#state.set(input, results[output]!);
-    const number = (value: string | undefined) =>
-      value === undefined ? null : (results[value]!.data as Float32Array)[0]!;
-    this.#metrics = {
-      gradientNorm: number(reports.gradientNorm),
-      clipFactor: number(reports.clipFactor),
-      skippedSteps: this.#data(`${layout.prefix}skippedSteps`)[0]!,
-    };
+    discard(this.#state);
+    discard(this.#reports);
+    for (const { input, output } of layout.state) {
+      if (results[output]) this.#state.set(input, results[output]);
+    }
+    for (const { tensor, scalars } of advanced) {
+      this.#state.set(tensor.input, this.#tensor(tensor, scalars));
+    }
+    for (const name of [reports.gradientNorm, reports.clipFactor]) {
+      if (name !== undefined) this.#reports.set(name, results[name]!);
+    }
     if (reports.finite) {
       const flags = results[reports.finite]!.data as Float32Array;
       const bad = layout.names[flags.findIndex(Number.isNaN)];
@@ -270,7 +314,7 @@ export class GraphForm implements Form {
   async #stepOnOne(feeds: Feeds, own: Feeds) {
     const { loss, prefix } = this.context;
     const { step } = this.sessions;
-    const results = await step.run({ ...feeds, ...pick(own, step) });
+    const results = await step.run({ ...feeds, ...step.pick(own) });
     const outputs = Object.entries(results).filter(([name]) => !name.startsWith(prefix));
     return {
       results,
@@ -291,8 +335,14 @@ export class GraphForm implements Form {
         gradientModelOf(source, context, layout.groups, prefix),
         sessionOptions,
       ),
-      step: await Runner.create(ort, stepGraphOf(layout).model, sessionOptions),
+      step: await Runner.create(
+        ort,
+        stepGraphOf(layout).model,
+        sessionOptions,
+        resident(context, layout, sessions.reports),
+      ),
     };
+    await this.#fetch('parameter');
     const { several } = sessions;
     const arenas = layout.groups.map(({ places }, k) =>
       places.length === 0
@@ -315,11 +365,11 @@ export class GraphForm implements Form {
       ]),
     );
     const feeds = Object.fromEntries(named) as Feeds;
-    return { results: await several.step.run({ ...feeds, ...pick(own, several.step) }), result };
+    return { results: await several.step.run({ ...feeds, ...several.step.pick(own) }), result };
   }
 
-  points(which: 'x' | 'y') {
-    const backend = this.#backend;
+  async points(which: 'x' | 'y') {
+    await this.#fetch('parameter', 'z');
     const { layout } = this.sessions;
     const values: Record<string, Float32Array> = {};
     const arena = (k: number, key: StateKey, length: number) =>
@@ -331,49 +381,77 @@ export class GraphForm implements Form {
       if (places.length === 0) return;
       let point = arena(k, 'parameter', length);
       if (which === 'x' && form.scheduleFree) {
-        const c = {
-          momentum: backend.constant(momentum),
-          oneMinusMomentum: backend.constant(1 - momentum),
-        };
-        point = evaluationPoint(backend, c, point, arena(k, 'z', length));
+        // Of its own: a memory does not shrink.
+        point = new HostBackend().point(point, arena(k, 'z', length), momentum, 'x');
       }
       for (const { name, start, end } of places) values[name] = point.data.slice(start, end);
     });
     return Object.fromEntries(this.context.parameters.map(({ name }) => [name, values[name]!]));
   }
 
-  restart() {
-    const present = encodeCheckpoint(this.#read());
+  async evaluationFeeds() {
+    return hostFeeds(this.context, this.arenas, await this.points('x'));
+  }
+
+  async restart() {
+    const present = encodeCheckpoint(await this.#read());
     return this.#through((mirror) => {
       mirror.load(present);
       mirror.restart();
     });
   }
   async metrics() {
-    return this.#metrics;
+    await this.#fetch('skippedSteps');
+    const { reports, layout } = this.sessions;
+    const { maxGradNorm } = layout.groups[0]!.hyperparameters;
+    const number = async (name: string | undefined, before: number) => {
+      if (maxGradNorm === 0) return null;
+      const tensor = this.#reports.get(name ?? '');
+      if (!tensor) return before;
+      const [value] = (await tensor.getData(true)) as Float32Array;
+      return value!;
+    };
+    return {
+      gradientNorm: await number(reports.gradientNorm, 0),
+      clipFactor: await number(reports.clipFactor, 1),
+      skippedSteps: this.#data(`${layout.prefix}skippedSteps`)[0]!,
+    };
   }
   async save() {
-    return encodeCheckpoint(this.#read());
+    return encodeCheckpoint(await this.#read());
   }
   load(checkpoint: Uint8Array) {
     return this.#through((mirror) => mirror.load(checkpoint));
   }
   async dispose() {
-    this.#state.clear();
+    discard(this.#state);
+    discard(this.#reports);
     await close(this.sessions);
   }
 }
 
 const pointKey = ({ tensors }: TrainingState, name: string) => (tensors.get(name)?.y ? 'y' : 'x');
 
-/** What of the state a model reads; ballast that no output needs is no input. */
-const pick = (state: Feeds, { inputs }: Runner): Feeds =>
-  Object.fromEntries(Object.entries(state).filter(([name]) => inputs.has(name)));
+/** Frees what lies on a device; what lies on the host loses its values. */
+function discard(tensors: Map<string, Tensor>): void {
+  for (const tensor of tensors.values()) tensor.dispose();
+  tensors.clear();
+}
+
+/** Outputs of a step that stay on the device: what nobody reads before the next step. */
+const resident = ({ sessionOptions }: Context, { state }: Layout, reports: Reports): string[] =>
+  webgpuProvider(sessionOptions)
+    ? [
+        ...state.filter(({ type }) => type === 'float32').map(({ output }) => output),
+        ...[reports.gradientNorm ?? [], reports.clipFactor ?? []].flat(),
+      ]
+    : [];
 
 async function openSessions(context: Context, layout: Layout): Promise<Sessions> {
   const { ort, sessionOptions, source } = context;
   const { model, reports } = trainingStepOf(source, context, layout);
-  return { layout, reports, step: await Runner.create(ort, model, sessionOptions) };
+  const stay = resident(context, layout, reports);
+  return { layout, reports, step: await Runner.create(ort, model, sessionOptions, stay) };
 }
 
 async function close({ step, several }: Sessions): Promise<void> {

@@ -47,12 +47,26 @@ export class GraphBuilder {
     return name;
   }
 
+  /** The element `index` of a vector, as a scalar. */
+  pick(vector: Value, index: number): Value {
+    const name = `${this.prefix}int64(${index})`;
+    this.constants.set(name, makeTensor(name, 'int64', [], [index]));
+    return this.node('Gather', [vector, name], { axis: 0 });
+  }
+
   /** A vector of 64-bit integers: shapes, starts and ends. */
   integers(...values: number[]): Value {
     const name = `${this.prefix}[${values}]`;
     if (!this.constants.has(name)) {
       this.constants.set(name, makeTensor(name, 'int64', [values.length], values));
     }
+    return name;
+  }
+
+  /** A vector of so many zeros. */
+  zeros(length: number): Value {
+    const name = `${this.prefix}zeros(${length})`;
+    this.constants.set(name, makeTensor(name, 'float32', [length], new Float32Array(length)));
     return name;
   }
 

@@ -1,6 +1,6 @@
 import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
-import { HostBackend, type HostTensor, hostTensor } from './host.js';
-import type { ArenaGroup } from './layout.js';
+import { HostBackend, type HostTensor } from './host.js';
+import type { Arena, ArenaGroup } from './layout.js';
 import type { Feeds, Runner } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { arenaNames } from './training-model.js';
@@ -21,13 +21,11 @@ export async function meanGradients(
         : [],
     ),
   );
-  // Arenas that the outputs don't depend on are no inputs.
-  for (const name of Object.keys(parameters)) if (!runner.inputs.has(name)) delete parameters[name];
   let gradients: Float32Array[] = [];
   let total = 0;
   let outputs: StepResult['outputs'] = {};
   for (const [i, feeds] of batches.entries()) {
-    const results = await runner.run({ ...feeds, ...parameters });
+    const results = await runner.run({ ...feeds, ...runner.pick(parameters) });
     const found = groups.map(({ places }, k) =>
       places.length > 0 ? (results[names[k]!.gradients]!.data as Float32Array) : new Float32Array(),
     );
@@ -40,6 +38,20 @@ export async function meanGradients(
   }
   if (batches.length > 1) for (const one of gradients) scale(one, 1 / batches.length);
   return { gradients, result: { loss: total / batches.length, outputs } };
+}
+
+/** Values of all parameters as the arenas of a model. */
+export function hostFeeds(
+  { ort, prefix }: Context,
+  arenas: readonly Arena[],
+  values: Readonly<Record<string, Float32Array>>,
+): Feeds {
+  const feeds = arenas.map(({ places, length }, k) => {
+    const arena = new Float32Array(length);
+    for (const { name, start } of places) arena.set(values[name]!, start);
+    return [arenaNames(prefix, k).parameters, new ort.Tensor('float32', arena, [length])];
+  });
+  return Object.fromEntries(feeds);
 }
 
 function addTo(sum: Float32Array, values: Float32Array): void {
@@ -55,7 +67,10 @@ export class HybridForm implements Form {
   readonly #backend = new HostBackend();
   readonly #optimizer: ScheduleFreeAdan<HostTensor>;
   /** y of each group, as the runtime reads it. */
-  readonly #arenas: Float32Array[];
+  readonly #arenas: HostTensor[];
+  readonly #gradients: HostTensor[];
+  /** The gradient of each parameter, in the arena of its group. */
+  readonly #named: Record<string, HostTensor> = {};
 
   constructor(
     readonly context: Context,
@@ -63,17 +78,20 @@ export class HybridForm implements Form {
     readonly runner: Runner,
   ) {
     this.#optimizer = scheduleFreeAdan(this.#backend, {}, context.options);
-    this.#arenas = arenas.map(({ length }) => new Float32Array(length));
+    const backend = this.#backend;
+    this.#arenas = arenas.map(({ length }) => backend.make([length]));
+    this.#gradients = arenas.map(({ length }) => backend.make([length]));
     const values = new Map(context.parameters.map((p) => [p.name, p.values]));
     arenas.forEach(({ places }, k) => {
-      for (const { name, shape, start, end } of places) {
-        const part = hostTensor(shape, this.#arenas[k]!.subarray(start, end));
+      for (const { name, shape, start } of places) {
+        const part = backend.part(this.#arenas[k]!, shape, start);
+        this.#named[name] = backend.part(this.#gradients[k]!, shape, start);
         part.data.set(values.get(name)!);
         this.#optimizer.addCell(name, {
           get: () => part,
           set: (tensor) => {
             part.data.set(tensor.data);
-            this.#backend.dispose(tensor);
+            backend.dispose(tensor);
           },
         });
       }
@@ -85,7 +103,7 @@ export class HybridForm implements Form {
   }
 
   get bytes() {
-    return this.#backend.bytes + this.#arenas.reduce((sum, arena) => sum + arena.byteLength, 0);
+    return this.#backend.bytes;
   }
 
   async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
@@ -94,29 +112,34 @@ export class HybridForm implements Form {
       context,
       runner,
       arenas,
-      this.#arenas,
+      this.#arenas.map(({ data }) => data),
       batches,
     );
-    const named = arenas.flatMap(({ places }, k) =>
-      places.map(({ name, shape, start, end }) => {
-        const gradient = hostTensor(shape, gradients[k]!.subarray(start, end));
-        return [name, frozen.has(name) ? null : gradient] as const;
-      }),
-    );
+    gradients.forEach((values, k) => {
+      this.#gradients[k]!.data.set(values);
+    });
+    const named = Object.entries(this.#named).map(([name, gradient]) => [
+      name,
+      frozen.has(name) ? null : gradient,
+    ]);
     this.#optimizer.step(Object.fromEntries(named));
     return result;
   }
 
-  points(which: 'x' | 'y') {
+  async points(which: 'x' | 'y') {
     const optimizer = this.#optimizer;
     const tensors = which === 'x' ? optimizer.evalParameters() : optimizer.trainParameters();
     const values = Object.entries(tensors).map(([name, tensor]) => {
+      const data = tensor.data.slice();
       this.#backend.dispose(tensor);
-      return [name, tensor.data];
+      return [name, data];
     });
     return Object.fromEntries(values) as Record<string, Float32Array>;
   }
 
+  async evaluationFeeds() {
+    return hostFeeds(this.context, this.arenas, await this.points('x'));
+  }
   async restart() {
     this.#optimizer.restart();
   }

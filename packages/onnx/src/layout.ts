@@ -19,12 +19,16 @@ export interface Place extends ParameterShape {
   readonly end: number;
 }
 
-/** A parameter group as a graph holds it: all its parameters one behind the other, in one vector. */
-export interface ArenaGroup {
-  readonly hyperparameters: Hyperparameters;
-  readonly form: RuleForm;
+/** A vector with parameters one behind the other, perhaps with gaps. */
+export interface Arena {
   readonly places: readonly Place[];
   readonly length: number;
+}
+
+/** A parameter group as a graph holds it: all its parameters in one vector. */
+export interface ArenaGroup extends Arena {
+  readonly hyperparameters: Hyperparameters;
+  readonly form: RuleForm;
 }
 
 /** A tensor that goes into a step and comes out renewed. */
@@ -49,6 +53,11 @@ export const scalarNames = [
 
 /** What a graph consists of, besides the formulas. */
 export interface Layout {
+  /**
+   * The counters stay on the host, which feeds a group's coefficients ({@link coefficientsName}): for
+   * runtimes without float64. Else the graph counts by itself.
+   */
+  readonly hostSchedule: boolean;
   readonly prefix: string;
   readonly groups: readonly ArenaGroup[];
   readonly state: readonly StateTensor[];
@@ -99,9 +108,16 @@ export function makeGroup(
   return { hyperparameters, form: ruleForm(hyperparameters, 'y'), places, length };
 }
 
+/** The input with a group's coefficients, float32, where the host has the schedule. */
+export const coefficientsName = (prefix: string, group: number) => `${prefix}${group}/coefficients`;
+
 export function makeLayout(
   groups: readonly ArenaGroup[],
-  { prefix, freezable }: { prefix: string; freezable: boolean },
+  {
+    prefix,
+    freezable,
+    hostSchedule = false,
+  }: { prefix: string; freezable: boolean; hostSchedule?: boolean },
 ): Layout {
   const state: StateTensor[] = [];
   const add = (
@@ -122,6 +138,7 @@ export function makeLayout(
   add(0, 'skippedSteps', 'float32', []);
   return {
     prefix,
+    hostSchedule,
     groups,
     state,
     ...(freezable && { active: `${prefix}active` }),

@@ -4,6 +4,7 @@ import type {
   InferenceSessionFactory,
   Tensor,
   TensorConstructor,
+  TensorFactory,
 } from 'onnxruntime-common';
 import { OnnxModelError } from './errors.js';
 import { encodeModel } from './model/codec.js';
@@ -13,7 +14,8 @@ import { typeName } from './model/tensors.js';
 /** ONNX Runtime, as `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'` gives it. */
 export interface OrtModule {
   readonly InferenceSession: InferenceSessionFactory;
-  readonly Tensor: TensorConstructor;
+  readonly Tensor: TensorConstructor & TensorFactory;
+  readonly env?: { readonly webgpu: { readonly device: Promise<unknown> } };
 }
 
 export type Feeds = Readonly<Record<string, Tensor>>;
@@ -29,18 +31,35 @@ export class Runner {
     readonly inputs: ReadonlyMap<string, ValueInfo>,
   ) {}
 
+  /** @param resident outputs that stay on the device */
   static async create(
     ort: OrtModule,
     model: Model,
     options: InferenceSession.SessionOptions,
+    resident: readonly string[] = [],
   ): Promise<Runner> {
-    const session = await ort.InferenceSession.create(encodeModel(model), options);
+    const all = Object.fromEntries(resident.map((name) => [name, 'gpu-buffer'] as const));
+    const session = await ort.InferenceSession.create(encodeModel(model), {
+      ...options,
+      ...(resident.length > 0 && { preferredOutputLocation: all }),
+    });
     const inputs = (model.graph?.input ?? []).map((info) => [info.name ?? '', info] as const);
     return new Runner(session, model, new Map(inputs));
   }
 
-  async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
-    return (await this.session.run(feeds)) as Readonly<Record<string, Tensor>>;
+  /** `targets`: tensors on a device that take outputs. */
+  async run(feeds: Feeds, targets?: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+    const fetches = targets && {
+      ...Object.fromEntries(this.session.outputNames.map((name) => [name, null])),
+      ...targets,
+    };
+    const results = fetches ? this.session.run(feeds, fetches) : this.session.run(feeds);
+    return (await results) as Readonly<Record<string, Tensor>>;
+  }
+
+  /** What of these the model reads; what no output needs is no input. */
+  pick(feeds: Feeds): Feeds {
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => this.inputs.has(name)));
   }
 
   async release(): Promise<void> {

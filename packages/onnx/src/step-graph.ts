@@ -1,16 +1,19 @@
-import type { OptimizerOptions } from '@schedule-free-adan/core';
+import type { Hyperparameters, OptimizerOptions } from '@schedule-free-adan/core';
 import {
   advanceOver,
   type CoefficientName,
   type Coefficients,
+  coefficients,
   coefficientsOver,
   type ElementState,
+  initialScalars,
   stateKeys,
   updateRule,
 } from '@schedule-free-adan/core/rule';
 import { GraphBuilder, reachable, type Value } from './graph.js';
 import {
   arenaGroups,
+  coefficientsName,
   type Layout,
   makeLayout,
   type ParameterShape,
@@ -128,29 +131,43 @@ export function appendStep(
   groups.forEach(({ hyperparameters: h, form, places }, k) => {
     const of = (key: string) => state.find((s) => s.group === k && s.key === key)!;
     const scalars = of('scalars');
-    const scalar = (name: (typeof scalarNames)[number]) =>
-      b.reshape(
-        b.slice(scalars.input, scalarNames.indexOf(name), scalarNames.indexOf(name) + 1),
-        [],
+    /** The schedule, and what it gives; or what the host says that it gives. */
+    const coefficientsHere = (): Record<CoefficientName, Value> => {
+      if (layout.hostSchedule) {
+        const numbers = coefficientsName(prefix, k);
+        return Object.fromEntries(
+          coefficientNames(h).map((name, i) => [name, b.pick(numbers, i)]),
+        ) as Record<CoefficientName, Value>;
+      }
+      const scalar = (name: (typeof scalarNames)[number]) =>
+        b.pick(scalars.input, scalarNames.indexOf(name));
+      const learningRate = scalar('learningRate');
+      const next = advanceOver(
+        b.scalars,
+        {
+          step: scalar('step'),
+          momentStep: scalar('momentStep'),
+          weightSum: scalar('weightSum'),
+          learningRateMax: scalar('learningRateMax'),
+        },
+        h,
+        learningRate,
       );
-    const learningRate = scalar('learningRate');
-    const next = advanceOver(
-      b.scalars,
-      {
-        step: scalar('step'),
-        momentStep: scalar('momentStep'),
-        weightSum: scalar('weightSum'),
-        learningRateMax: scalar('learningRateMax'),
-      },
-      h,
-      learningRate,
-    );
-    b.concat(
-      scalarNames.map((name) =>
-        b.reshape(name === 'learningRate' ? learningRate : next[name], [1]),
-      ),
-      scalars.output,
-    );
+      b.concat(
+        scalarNames.map((name) =>
+          b.reshape(name === 'learningRate' ? learningRate : next[name], [1]),
+        ),
+        scalars.output,
+      );
+      const doubles = coefficientsOver(b.scalars, next, h, learningRate);
+      return Object.fromEntries(
+        (Object.keys(doubles) as CoefficientName[]).map((name) => [
+          name,
+          b.cast(b.double(doubles[name]), 'float32'),
+        ]),
+      ) as Record<CoefficientName, Value>;
+    };
+    const c: Coefficients<Value> = coefficientsHere();
 
     const arena = arenas[k]!;
     const taken = arena.own ? mul(arena.own, share) : share;
@@ -162,13 +179,6 @@ export function appendStep(
       }
       return;
     }
-    const doubles = coefficientsOver(b.scalars, next, h, learningRate);
-    const c = Object.fromEntries(
-      (Object.keys(doubles) as CoefficientName[]).map((name) => [
-        name,
-        b.cast(b.double(doubles[name]), 'float32'),
-      ]),
-    ) as unknown as Coefficients<Value>;
     const gradient = clip ? mul(arena.gradient, clip) : arena.gradient;
     const keys = stateKeys(form);
     const current = Object.fromEntries(
@@ -192,6 +202,10 @@ export function appendStep(
   return reports;
 }
 
+/** In the order in which the host gives them. */
+const coefficientNames = (hyperparameters: Hyperparameters) =>
+  Object.keys(coefficients({ hyperparameters, scalars: initialScalars })) as CoefficientName[];
+
 /** Σ g², in rows: providers add up a row one by one, and a million float32 in a row lose digits. */
 function sumOfSquares(b: GraphBuilder, gradient: Value, length: number): Value {
   const { add, mul } = b.algebra;
@@ -207,13 +221,20 @@ function sumOfSquares(b: GraphBuilder, gradient: Value, length: number): Value {
 }
 
 /** What a step reads and writes besides the model's own values. */
-export function stateInfos({ state, active, names }: Layout): {
+export function stateInfos({ state, active, names, hostSchedule, prefix, groups }: Layout): {
   inputs: ValueInfo[];
   outputs: ValueInfo[];
 } {
+  const held = state.filter(({ key }) => !hostSchedule || key !== 'scalars');
   const infos = (end: 'input' | 'output') =>
-    state.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
+    held.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
   const inputs = infos('input');
+  if (hostSchedule) {
+    groups.forEach(({ hyperparameters }, k) => {
+      const shape = [coefficientNames(hyperparameters).length];
+      inputs.push(makeValueInfo(coefficientsName(prefix, k), 'float32', shape));
+    });
+  }
   if (active) inputs.push(makeValueInfo(active, 'float32', [names.length]));
   return { inputs, outputs: infos('output') };
 }

@@ -6,17 +6,16 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
+import { DeviceForm, type DeviceOptimizerClass, webgpuProvider } from './device-form.js';
 import { OnnxModelError } from './errors.js';
 import { GraphForm } from './graph-form.js';
 import { HybridForm } from './hybrid-form.js';
-import type { ArenaGroup } from './layout.js';
-import { arenaGroups } from './layout.js';
+import { type Arena, arenaGroups } from './layout.js';
 import { decodeModel, encodeModel } from './model/codec.js';
 import type { Model } from './model/schema.js';
 import { withFloatValues } from './model/tensors.js';
 import { checkFeeds, type Feeds, type OrtModule, Runner } from './runtime.js';
 import {
-  arenaNames,
   evaluationModelOf,
   forwardModelOf,
   type GradientModel,
@@ -46,6 +45,12 @@ export interface OrtTrainerOptions extends GradientModel, Omit<OptimizerOptions,
   readonly prefix?: string;
   /** Lets `step` freeze parameters in the form `graph`, whose graph grows by it. Hybrid always can. */
   readonly freezable?: boolean;
+  /**
+   * For the form hybrid with onnxruntime-web's webgpu provider: `WebGpuAdan` of
+   * `@schedule-free-adan/webgpu`, which then steps the parameters where they are. Nothing of them
+   * crosses to the host.
+   */
+  readonly webgpu?: DeviceOptimizerClass | undefined;
 }
 
 export interface StepOptions {
@@ -76,7 +81,11 @@ export interface Form {
   /** Session whose inputs are the user's feeds. */
   readonly runner: Runner;
   step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult>;
-  points(which: 'x' | 'y'): Record<string, Float32Array>;
+  /** Where parameters lie, in the model that is evaluated. */
+  readonly arenas: readonly Arena[];
+  points(which: 'x' | 'y'): Promise<Record<string, Float32Array>>;
+  /** x, as the inputs of the model that is evaluated. */
+  evaluationFeeds(): Promise<Feeds>;
   restart(): Promise<void>;
   metrics(): Promise<Metrics>;
   save(): Promise<Uint8Array>;
@@ -101,7 +110,6 @@ export class OrtTrainer {
   private constructor(
     private readonly context: Context,
     private readonly form: Form,
-    private readonly arenas: readonly ArenaGroup[],
     private readonly forward: Model,
   ) {}
 
@@ -119,6 +127,7 @@ export class OrtTrainer {
     sessionOptions = {},
     prefix = 'adan/',
     freezable = false,
+    webgpu,
     ...options
   }: OrtTrainerOptions): Promise<OrtTrainer> {
     if (form !== 'hybrid' && form !== 'graph') {
@@ -138,21 +147,21 @@ export class OrtTrainer {
       prefix,
       freezable,
     };
+    if (form === 'hybrid' && !webgpu && webgpuProvider(sessionOptions)) {
+      const message =
+        "A hybrid on webgpu steps on the device; give webgpu: WebGpuAdan of '@schedule-free-adan/webgpu', or form: 'graph'.";
+      throw new OnnxModelError('invalid-option', message, 'webgpu');
+    }
     const arenas = arenaGroups(parameters, options);
     const forwardModel = forward ? read(forward) : forwardModelOf(source, { loss, gradients });
-    const started =
-      form === 'graph'
-        ? await GraphForm.create(context, arenas)
-        : new HybridForm(
-            context,
-            arenas,
-            await Runner.create(
-              ort,
-              gradientModelOf(source, context, arenas, prefix),
-              sessionOptions,
-            ),
-          );
-    return new OrtTrainer(context, started, arenas, forwardModel);
+    let started: Form;
+    if (form === 'graph') started = await GraphForm.create(context, arenas);
+    else if (webgpu) started = await DeviceForm.create(context, webgpu);
+    else {
+      const model = gradientModelOf(source, context, arenas, prefix);
+      started = new HybridForm(context, arenas, await Runner.create(ort, model, sessionOptions));
+    }
+    return new OrtTrainer(context, started, forwardModel);
   }
 
   #alive(): void {
@@ -211,24 +220,16 @@ export class OrtTrainer {
   /** Runs the forward model at x. Changes nothing. */
   evaluate(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
     return this.#next(async () => {
-      const { arenas, context, form, forward } = this;
+      const { context, form, forward } = this;
       const { ort, prefix, sessionOptions } = context;
       this.#evaluation ??= await Runner.create(
         ort,
-        evaluationModelOf(forward, arenas, prefix),
+        evaluationModelOf(forward, form.arenas, prefix),
         sessionOptions,
       );
       const runner = this.#evaluation;
       checkFeeds(feeds, runner, prefix);
-      const x = form.points('x');
-      const own = arenas.flatMap(({ places, length }, k) => {
-        const { parameters } = arenaNames(prefix, k);
-        if (!runner.inputs.has(parameters)) return [];
-        const arena = new Float32Array(length);
-        for (const { name, start } of places) arena.set(x[name]!, start);
-        return [[parameters, new ort.Tensor('float32', arena, [length])] as const];
-      });
-      return runner.run({ ...feeds, ...Object.fromEntries(own) });
+      return runner.run({ ...feeds, ...runner.pick(await form.evaluationFeeds()) });
     });
   }
 
@@ -244,8 +245,8 @@ export class OrtTrainer {
 
   /** The forward model with x in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
-    return this.#next(() => {
-      const x = this.form.points('x');
+    return this.#next(async () => {
+      const x = await this.form.points('x');
       const { graph } = this.forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];

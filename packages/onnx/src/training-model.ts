@@ -1,13 +1,7 @@
 import { ParameterError } from '@schedule-free-adan/core';
 import { OnnxModelError } from './errors.js';
 import { GraphBuilder, reachable, type Value } from './graph.js';
-import {
-  type ArenaGroup,
-  arenaGroups,
-  type Layout,
-  makeLayout,
-  type ParameterShape,
-} from './layout.js';
+import { type Arena, arenaGroups, type Layout, makeLayout, type ParameterShape } from './layout.js';
 import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
 import {
   elementTypes,
@@ -172,10 +166,10 @@ function checkPrefix(graph: Graph, prefix: string): void {
 }
 
 /** Cuts parameters out of the arenas of their groups, under the names that the model knows them by. */
-function promote(b: GraphBuilder, groups: readonly ArenaGroup[], arenas: readonly Value[]): void {
-  groups.forEach(({ places }, k) => {
+function promote(b: GraphBuilder, groups: readonly Arena[], arenas: readonly Value[]): void {
+  groups.forEach(({ places, length }, k) => {
     for (const { name, shape, start, end } of places) {
-      const part = places.length === 1 ? arenas[k]! : b.slice(arenas[k]!, start, end);
+      const part = end - start === length ? arenas[k]! : b.slice(arenas[k]!, start, end);
       b.reshape(part, shape, name);
     }
   });
@@ -224,7 +218,7 @@ function assemble(
   };
 }
 
-const namesOf = (groups: readonly ArenaGroup[]) =>
+const namesOf = (groups: readonly Arena[]) =>
   new Set(groups.flatMap(({ places }) => places.map(({ name }) => name)));
 
 /** Outputs of the model that are no gradients, the loss first. */
@@ -290,18 +284,23 @@ export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) 
   return { model: { ...made, metadataProps }, layout, reports };
 }
 
-/** Names of the arenas in the models of the hybrid form: parameters in, gradients out. */
+/** Names of the arenas in the models of the hybrid form: parameters in, gradients out, and their sum. */
 export const arenaNames = (prefix: string, group: number) => ({
   parameters: `${prefix}${group}/parameters`,
   gradients: `${prefix}${group}/gradients`,
+  sum: `${prefix}${group}/sum`,
 });
 
-/** The model with its parameters in arenas, and its gradients as well: for a step taken elsewhere. */
+/**
+ * The model with its parameters in arenas, and its gradients as well: for a step taken elsewhere.
+ * `adding`: gradients go on top of the inputs `sum`, and all is multiplied by `share`.
+ */
 export function gradientModelOf(
   model: Model,
   of: GradientModel,
-  groups: readonly ArenaGroup[],
+  groups: readonly Arena[],
   prefix: string,
+  { adding = false } = {},
 ): Model {
   const graph = graphOf(model);
   checkPrefix(graph, prefix);
@@ -315,18 +314,33 @@ export function gradientModelOf(
   const filled = groups.flatMap(({ places, length }, k) =>
     places.length > 0 ? [{ places, length, ...names[k]! }] : [],
   );
-  for (const { places, gradients } of filled) {
-    const flat = places.map(({ name, start, end }) =>
-      after.reshape(of.gradients[name]!, [end - start]),
-    );
-    after.concat(flat, gradients);
+  const share = `${prefix}share`;
+  for (const { places, length, gradients, sum } of filled) {
+    const flat: Value[] = [];
+    let at = 0;
+    const fill = (end: number) => {
+      if (end > at) flat.push(after.zeros(end - at));
+    };
+    for (const { name, start, end } of places) {
+      fill(start);
+      at = end;
+      if (end > start || length === 0) flat.push(after.reshape(of.gradients[name]!, [end - start]));
+    }
+    fill(length);
+    if (!adding) after.concat(flat, gradients);
+    else after.node('Mul', [after.algebra.add(sum, after.concat(flat)), share], {}, gradients);
   }
   return assemble(
     model,
     { before, after },
     {
       names: namesOf(groups),
-      inputs: filled.map((g) => makeValueInfo(g.parameters, 'float32', [g.length])),
+      inputs: [
+        ...filled.flatMap(({ parameters, sum, length }) =>
+          [parameters, sum].map((name) => makeValueInfo(name, 'float32', [length])),
+        ),
+        makeValueInfo(share, 'float32', []),
+      ],
       outputs: [
         ...plainOutputs(graph, of),
         ...filled.map((g) => makeValueInfo(g.gradients, 'float32', [g.length])),
@@ -350,11 +364,7 @@ export function forwardModelOf(model: Model, of: GradientModel): Model {
 }
 
 /** A forward model whose parameters are an input: each group's arena. */
-export function evaluationModelOf(
-  forward: Model,
-  groups: readonly ArenaGroup[],
-  prefix: string,
-): Model {
+export function evaluationModelOf(forward: Model, groups: readonly Arena[], prefix: string): Model {
   const graph = graphOf(forward);
   checkPrefix(graph, prefix);
   const before = new GraphBuilder(`${prefix}cut/`);

@@ -1,4 +1,4 @@
-import type { StepGroup, StepRequest } from '@schedule-free-adan/core';
+import type { Placement, StepGroup, StepRequest } from '@schedule-free-adan/core';
 import {
   atom,
   type Expression,
@@ -14,6 +14,20 @@ import { formKey } from './form-key.js';
 import type { Fused } from './index.js';
 import { adopt, isPrivate, markPrivate, replace, share } from './private.js';
 
+interface Program {
+  readonly variableNames: string[];
+  readonly outputShape: number[];
+  readonly workgroupSize: [number, number, number];
+  readonly dispatchLayout: { x: number[]; y: number[]; z: number[] };
+  readonly dispatch: [number, number, number];
+  readonly outputComponent: number;
+  readonly variableComponents: number[];
+  readonly size: true;
+  readonly uniforms: string;
+  readonly shaderKey: string;
+  getUserCode(): string;
+}
+
 interface WebGpuBackend extends KernelBackend {
   readonly device: GPUDevice;
   readonly tensorMap: { get(dataId: object): { resource?: unknown; values: unknown } };
@@ -22,6 +36,12 @@ interface WebGpuBackend extends KernelBackend {
   endComputePassEncoder(): void;
   submitQueue(): void;
   makeTensorInfo(shape: number[], dtype: 'float32'): TensorInfo;
+  runWebGPUProgram(
+    program: Program,
+    inputs: Tensor[],
+    dtype: 'float32',
+    uniforms: { type: 'float32'; data: number[] }[],
+  ): TensorInfo;
 }
 
 const needed = [
@@ -30,6 +50,7 @@ const needed = [
   'endComputePassEncoder',
   'submitQueue',
   'makeTensorInfo',
+  'runWebGPUProgram',
 ] as const;
 const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
   const candidate = backend as Partial<WebGpuBackend>;
@@ -40,71 +61,118 @@ const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
   );
 };
 
-/** Elements that one thread adds up, unless a tensor has more than enough of them. */
-const SHARE = 256;
-const MOST = 2048;
+/** Gradients that one dispatch looks at: with the partial sums, as many buffers as WebGPU promises. */
+const BATCH = 7;
+/** Numbers, or vectors of them, that one thread adds up, unless a tensor has more than enough of them. */
+const SHARE = 64;
+/** Threads of a step's workgroup. */
+const STEP = 256;
+/** Workgroups of 64 threads that share a tensor at most. */
+const MOST = 32;
 const lines = (...parts: (string | false)[]) => parts.filter(Boolean).join('\n');
 const storage = (binding: number, access: string, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
 const uniform = (binding: number, name: string, type: string) =>
   `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};`;
-const main = `@compute @workgroup_size(64) fn main(@builtin(workgroup_id) group: vec3u,
+const main = (
+  threads: number,
+) => `@compute @workgroup_size(${threads}) fn main(@builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * groups.x + group.x) * 64 + lane;`;
+  let i = (group.y * groups.x + group.x) * ${threads} + lane;`;
 
-const fresh = (name: string) => name === 'parameter' || name === 'to';
-
-/** An element by element kernel. What is read and written is written in place, but for the fresh ones. */
-function elementwise(kernel: Kernel, type: string, before: string[] = [], g?: string): string {
+/** A step, element by element: the state is written in place, but not the parameter. */
+function stepCode(kernel: Kernel, type: string, previous: string): string {
   const { inputs, outputs, numbers } = kernel;
   const text = printer(wgsl);
   const result = kernel.run(text, (name): Expression => {
-    if (name === 'g' && g) return atom(g);
+    if (name === 'g') return atom(previous);
     if (inputs.includes(name)) return atom(`${name}_`);
     return atom(name === 'clip' ? 'control.y' : `c.${name}`);
   });
-  const access = (name: string) => (outputs.includes(name) && !fresh(name) ? 'read_write' : 'read');
-  const made = outputs.filter(fresh);
-  const arrays = inputs.length + made.length;
+  const kept = (name: string) => name !== 'parameter' && outputs.includes(name);
+  const count = inputs.length;
   return lines(
-    ...inputs.map((name, k) => storage(k, access(name), `old_${name}`, type)),
-    ...made.map((name, k) => storage(inputs.length + k, 'read_write', `new_${name}`, type)),
+    ...inputs.map((name, k) => storage(k, kept(name) ? 'read_write' : 'read', `old_${name}`, type)),
+    storage(count, 'read_write', 'new_parameter', type),
     `struct Numbers { ${numbers.filter((name) => name !== 'clip').join(': f32, ')}: f32 }`,
-    uniform(arrays, 'c', 'Numbers'),
-    g !== undefined && uniform(arrays + 1, 'control', 'vec4f'),
-    main,
-    `  if (i >= arrayLength(&old_${inputs[0]})) { return; }`,
-    ...before,
+    uniform(count + 1, 'c', 'Numbers'),
+    uniform(count + 2, 'control', 'vec4f'),
+    main(STEP),
+    '  if (i >= arrayLength(&old_gradient)) { return; }',
     ...inputs.map((name) => `  let ${name}_ = old_${name}[i];`),
     ...text.lines,
+    // Nothing new after a gradient that is not finite. A branch would cost more.
     ...outputs.map(
-      (name) => `  ${fresh(name) ? 'new' : 'old'}_${name}[i] = ${result[name]!.text};`,
+      (name) =>
+        `  ${kept(name) ? 'old' : 'new'}_${name}[i] = select(${name}_, ${result[name]!.text}, control.x == 1);`,
     ),
     '}',
   );
 }
 
-/** Sums of squares of one gradient, a share for each thread, and whether any element is not finite. */
-const partialSums = (vector: boolean) =>
-  lines(
-    storage(0, 'read', 'gradient', vector ? 'vec4f' : 'f32'),
-    storage(1, 'read_write', 'partials', 'vec2f'),
-    uniform(2, 'range', 'vec2u'),
-    main,
-    `  if (i >= range.y) { return; }
-  var sum = ${vector ? 'vec4f()' : '0.0'};
-  var bad = false;
-  for (var j = i; j < arrayLength(&gradient); j += range.y) {
-    let g = gradient[j];
-    sum += g * g;
-    // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-    bad = bad || ${
-      vector
-        ? 'any((bitcast<vec4u>(g) & vec4u(0x7f800000)) == vec4u(0x7f800000))'
-        : '(bitcast<u32>(g) & 0x7f800000u) == 0x7f800000u'
-    };
+const points = { x: pointKernel('x'), y: pointKernel('y') };
+
+/** One of x and y out of the other and z, as one of tfjs' own programs, which it submits with others. */
+function pointProgram(to: Placement, shape: number[], vector: number): Program {
+  const kernel = points[to];
+  const inputs: Record<string, string> = { from: 'A', z: 'B' };
+  return {
+    variableNames: ['A', 'B'],
+    outputShape: shape,
+    workgroupSize: [64, 1, 1],
+    dispatchLayout: { x: shape.map((_, axis) => axis), y: [], z: [] },
+    dispatch: [Math.ceil(shape.reduce((a, b) => a * b, 1) / vector / 64), 1, 1],
+    outputComponent: vector,
+    variableComponents: [vector, vector],
+    size: true,
+    uniforms: kernel.numbers.map((name) => `${name} : f32, `).join(''),
+    shaderKey: `schedule-free-adan ${to} ${vector}`,
+    getUserCode() {
+      const text = printer(wgsl);
+      const result = kernel.run(text, (name) =>
+        atom(inputs[name] ? `${inputs[name]}[index]` : `uniforms.${name}`),
+      );
+      return `fn main(index : i32) {
+  if (index < uniforms.size) {
+    ${text.lines.join('\n')}
+    setOutputAtIndex(index, ${result.to!.text});
   }
-  partials[range.x + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
+}`;
+    },
+  };
+}
+
+/**
+ * Sums of squares of up to {@link BATCH} gradients, a share for each thread, and whether any element is not
+ * finite. A row of `table` is a gradient's: its first workgroup, and how many numbers each thread adds.
+ */
+const partialSums = (vector: boolean, clipping: boolean, count: number) =>
+  lines(
+    ...Array.from({ length: count }, (_, k) =>
+      storage(k, 'read', `gradient${k}`, vector ? 'vec4f' : 'f32'),
+    ),
+    storage(count, 'read_write', 'partials', 'vec2f'),
+    `struct Table { rows: array<vec4u, ${count}>, first: u32 }`,
+    uniform(count + 1, 'table', 'Table'),
+    main(64),
+    `  let workgroup = group.y * groups.x + group.x;
+  var sum = ${vector ? 'vec4f()' : '0.0'};
+  // A compiler may assume that NaN does not occur: only the exponent's bits tell.
+  var highest = ${vector ? 'vec4u()' : '0u'};`,
+    ...Array.from({ length: count }, (_, k) => {
+      const next = k + 1 < count ? `workgroup < table.rows[${k + 1}].x` : 'true';
+      return `  if (workgroup >= table.rows[${k}].x && ${next}) {
+    let start = (workgroup - table.rows[${k}].x) * table.rows[${k}].y * 64 + lane;
+    let end = min(start + table.rows[${k}].y * 64, arrayLength(&gradient${k}));
+    for (var j = start; j < end; j += 64) {
+      let g = gradient${k}[j];
+      highest = max(highest, bitcast<${vector ? 'vec4u' : 'u32'}>(g) & ${vector ? 'vec4u(0x7f800000)' : '0x7f800000u'});
+      ${clipping ? 'sum += g * g;' : ''}
+    }
+  }`;
+    }),
+    `  let bad = ${vector ? 'any(highest == vec4u(0x7f800000))' : 'highest == 0x7f800000u'};
+  partials[table.first + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
 }`,
   );
 
@@ -189,14 +257,14 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     device.queue.writeBuffer(target, 0, data);
     return target;
   };
-  const ranges = new Map<string, GPUBuffer>();
-  const rangeOf = (first: number, count: number) => {
-    const key = `${first} ${count}`;
-    let found = ranges.get(key);
+  const tables = new Map<string, GPUBuffer>();
+  const tableOf = (numbers: readonly number[]) => {
+    const key = String(numbers);
+    let found = tables.get(key);
     if (!found) {
-      found = device.createBuffer({ size: 8, usage: UNIFORM | COPY_DST });
-      device.queue.writeBuffer(found, 0, Uint32Array.of(first, count));
-      ranges.set(key, found);
+      found = device.createBuffer({ size: 4 * numbers.length, usage: UNIFORM | COPY_DST });
+      device.queue.writeBuffer(found, 0, Uint32Array.from(numbers));
+      tables.set(key, found);
     }
     return found;
   };
@@ -216,13 +284,12 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const encoder = device.createCommandEncoder();
     for (const [from, to] of copies) encoder.copyBufferToBuffer(from, 0, to, 0, to.size);
     const pass = encoder.beginComputePass();
-    for (const [{ kernel, layout }, buffers, invocations] of dispatches) {
+    for (const [{ kernel, layout }, buffers, groups] of dispatches) {
       const entries = buffers.flatMap((buffer, binding) =>
         buffer ? [{ binding, resource: { buffer } }] : [],
       );
       pass.setPipeline(kernel);
       pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
-      const groups = Math.ceil(invocations / 64);
       const rows = Math.ceil(groups / 65535);
       pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
     }
@@ -241,22 +308,37 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const dispatches: Dispatch[] = [];
     const after: (() => void)[] = [];
 
-    const shares = entries.map(({ gradient: { size } }) => Math.min(MOST, Math.ceil(size / SHARE)));
-    const total = clipping || skipNonFinite ? shares.reduce((a, b) => a + b, 0) : 0;
-    const partials = buffer('partials', 8 * Math.max(64, total), STORAGE);
-    if (total > 0) {
-      let first = 0;
-      for (const [k, { gradient }] of entries.entries()) {
-        const share = shares[k]!;
-        dispatches.push([
-          pipeline(`partials${width(gradient.size)}`, () =>
-            partialSums(width(gradient.size) === 4),
-          ),
-          [gpu(gradient), partials, rangeOf(first, share)],
-          share,
-        ]);
-        first += share;
+    /** Workgroups of partial sums so far. */
+    let total = 0;
+    const sums: [Tensor[], number[]][] = [];
+    if (clipping || skipNonFinite) {
+      for (const vector of [4, 1]) {
+        const gradients = entries
+          .map(({ gradient }) => gradient)
+          .filter(({ size }) => width(size) === vector);
+        for (let at = 0; at < gradients.length; at += BATCH) {
+          const batch = gradients.slice(at, at + BATCH);
+          const first = total;
+          const rows = batch.flatMap(({ size }) => {
+            const workgroups = Math.min(MOST, Math.ceil(size / vector / (64 * SHARE)));
+            const row = [total - first, Math.ceil(size / vector / (64 * workgroups)), 0, 0];
+            total += workgroups;
+            return row;
+          });
+          sums.push([batch, [...rows, 64 * first, 64 * (total - first), 0, 0]]);
+        }
       }
+    }
+    const partials = buffer('partials', 8 * 64 * Math.max(1, total), STORAGE);
+    for (const [batch, table] of sums) {
+      const vector = width(batch[0]!.size) === 4;
+      dispatches.push([
+        pipeline(`partials${vector}${clipping}${batch.length}`, () =>
+          partialSums(vector, clipping, batch.length),
+        ),
+        [...batch.map(gpu), partials, tableOf(table)],
+        table.at(-3)! / 64,
+      ]);
     }
     const verdict = buffer('verdict', 16, STORAGE);
     const report = (key: keyof typeof metrics, wanted: boolean) => {
@@ -270,7 +352,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       [
         partials,
         verdict,
-        numbersOf('request', [maxGradNorm, epsilon, total, 0]),
+        numbersOf('request', [maxGradNorm, epsilon, 64 * total, 0]),
         skipNonFinite ? gpu(metrics.skippedSteps) : undefined,
         report('skippedSteps', skipNonFinite),
         report('gradientNorm', clipping),
@@ -344,21 +426,9 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       const { size } = gradient;
       const previous = `select(${clipping ? 'clipped' : 'gradient_'}, g_, control.z == 1)`;
       dispatches.push([
-        pipeline(`${key} ${width(size)}`, () =>
-          elementwise(
-            program,
-            typeOf(size),
-            [
-              '  if (control.x == 0) {',
-              '    new_parameter[i] = old_parameter[i];',
-              '    return;',
-              '  }',
-            ],
-            previous,
-          ),
-        ),
+        pipeline(`${key} ${width(size)}`, () => stepCode(program, typeOf(size), previous)),
         [...buffers, gpu(parameter), numbers, control],
-        size / width(size),
+        Math.ceil(size / width(size) / STEP),
       ]);
     }
     for (const { state } of request.entries) {
@@ -375,22 +445,13 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     step,
     point(from, z, momentum, to) {
       if (from.size === 0) return share(from);
-      const result = make(from.shape);
-      const kernel = pointKernel(to);
       const numbers: Record<string, number> = { momentum, oneMinusMomentum: 1 - momentum };
-      const { size } = from;
-      const values = kernel.numbers.map((name) => numbers[name]!);
-      submit(
-        [],
-        [
-          [
-            pipeline(`${to} ${width(size)}`, () => elementwise(kernel, typeOf(size))),
-            [gpu(from), gpu(z), gpu(result), numbersOf(to, values)],
-            size / width(size),
-          ],
-        ],
-      );
-      return result;
+      const uniforms = points[to].numbers.map((name) => ({
+        type: 'float32' as const,
+        data: [numbers[name]!],
+      }));
+      const program = pointProgram(to, from.shape, width(from.size));
+      return adopt(backend.runWebGPUProgram(program, [from, z], 'float32', uniforms));
     },
   };
 }

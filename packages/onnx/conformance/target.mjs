@@ -1,0 +1,139 @@
+// What the conformance suite checks of this package: trainers around a model whose gradients are its
+// inputs, in both forms; and the tensors of the host below them.
+import { backendTarget } from '@schedule-free-adan/conformance';
+import { HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
+import { makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+
+const input = (name) => `gradient of '${name}'`;
+const output = (name) => `value of '${name}'`;
+
+/** A model with these parameters: what is fed comes out as their gradients, and they themselves. */
+export function passThroughModel(parameters) {
+  const identity = (from, to) => ({ opType: 'Identity', input: [from], output: [to] });
+  return {
+    irVersion: 8,
+    graph: {
+      name: 'gradients are fed',
+      node: [
+        identity('zero', 'loss'),
+        ...parameters.flatMap(({ name }) => [
+          identity(input(name), `d ${name}`),
+          identity(name, output(name)),
+        ]),
+      ],
+      initializer: [
+        makeTensor('zero', 'float32', [], [0]),
+        ...parameters.map(({ name, shape, values }) => makeTensor(name, 'float32', shape, values)),
+      ],
+      input: parameters.map(({ name, shape }) => makeValueInfo(input(name), 'float32', shape)),
+      output: [
+        makeValueInfo('loss', 'float32', []),
+        ...parameters.map(({ name, shape }) => makeValueInfo(`d ${name}`, 'float32', shape)),
+        ...parameters.map(({ name, shape }) => makeValueInfo(output(name), 'float32', shape)),
+      ],
+    },
+    opsetImport: [{ domain: '', version: 17 }],
+  };
+}
+
+async function subject(ort, form, { parameters, options }, { sessionOptions, webgpu }) {
+  const trainer = await OrtTrainer.create({
+    ort,
+    model: passThroughModel(parameters),
+    loss: 'loss',
+    gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
+    form,
+    freezable: true,
+    sessionOptions,
+    webgpu,
+    ...options,
+  });
+  // On a device, buffers for x are made once, by the first evaluation.
+  if (webgpu) await trainer.evalParameters();
+  const tensors = new Set();
+  const upload = (values, shape) => {
+    const tensor = new ort.Tensor('float32', Float32Array.from(values), [...shape]);
+    tensors.add(tensor);
+    return tensor;
+  };
+  const free = (tensor) => {
+    tensors.delete(tensor);
+    tensor.dispose();
+  };
+  const size = (shape) => shape.reduce((a, b) => a * b, 1);
+  let mode = 'train';
+  const setMode = (next) => {
+    // A trainer has no mode: it evaluates elsewhere. It still says when it is gone.
+    trainer.groups;
+    mode = next;
+  };
+  const evalParameters = async () => {
+    const results = await trainer.evaluate({});
+    return Object.fromEntries(parameters.map(({ name }) => [name, results[output(name)].data]));
+  };
+  return {
+    upload,
+    download: async (tensor) => tensor.data.slice(),
+    free,
+    foreign: (shape) => {
+      const tensor = new ort.Tensor('int32', new Int32Array(size(shape)), [...shape]);
+      tensors.add(tensor);
+      return tensor;
+    },
+    step: async (gradients) => {
+      const frozen = parameters.map(({ name }) => name).filter((name) => !gradients[name]);
+      const feeds = parameters.map(({ name, shape }) => [
+        input(name),
+        gradients[name] ??
+          new ort.Tensor('float32', new Float32Array(size(shape)).fill(Number.NaN), [...shape]),
+      ]);
+      // A gradient of nothing is fed as well, and refused.
+      for (const name of Object.keys(gradients)) {
+        if (!parameters.some((p) => p.name === name)) feeds.push([input(name), gradients[name]]);
+      }
+      await trainer.step(Object.fromEntries(feeds), { frozen });
+    },
+    evalParameters,
+    trainParameters: () => trainer.trainParameters(),
+    parameters: () => (mode === 'eval' ? trainer.evalParameters() : trainer.trainParameters()),
+    train: () => setMode('train'),
+    eval: () => setMode('eval'),
+    withEvalParameters: (fn) => {
+      const before = mode;
+      setMode('eval');
+      let result;
+      try {
+        result = fn();
+      } finally {
+        if (result instanceof Promise) {
+          result = result.finally(() => {
+            mode = before;
+          });
+        } else mode = before;
+      }
+      return result;
+    },
+    setLearningRate: (value, group) => {
+      trainer.groups[group].learningRate = value;
+    },
+    restart: () => trainer.restart(),
+    metrics: () => trainer.metrics(),
+    save: () => trainer.save(),
+    load: (checkpoint) => trainer.load(checkpoint),
+    dispose: () => trainer.dispose(),
+    liveMemory: () =>
+      trainer.stateBytes + [...tensors].reduce((sum, { data }) => sum + data.byteLength, 0),
+  };
+}
+
+export const onnxHost = backendTarget({ name: 'onnx-host', backend: () => new HostBackend() });
+
+/** `more`: sessionOptions, and what makes the step on a device. */
+export const ortTarget = (runtime, ort, form, more = {}) => ({
+  name: `onnx-${runtime}-${form}`,
+  dtype: 'float32',
+  create: (spec) => subject(ort, form, spec, more),
+  unsupported: {
+    'bad-input/gradient-of-unknown-parameter': 'a gradient is a value of the model',
+  },
+});

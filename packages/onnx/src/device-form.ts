@@ -1,0 +1,240 @@
+import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-adan/core';
+import type { InferenceSession, Tensor } from 'onnxruntime-common';
+import { OnnxModelError } from './errors.js';
+import type { Arena, ParameterShape, Place } from './layout.js';
+import { encodeModel } from './model/codec.js';
+import { makeTensor } from './model/tensors.js';
+import { type Feeds, Runner } from './runtime.js';
+import type { Context, Form, StepResult } from './trainer.js';
+import { arenaNames, gradientModelOf } from './training-model.js';
+
+/** A range of a buffer on the device, in bytes. */
+interface View {
+  readonly buffer: Tensor.GpuBufferType;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** An optimizer that steps parameters in buffers of its own, where their gradients are as well. */
+interface DeviceOptimizer {
+  readonly groups: readonly { learningRate: number; readonly hyperparameters: Hyperparameters }[];
+  readonly gpuBytes: number;
+  parameter(name: string): View;
+  gradient(name: string): View;
+  step(encoder: undefined, names: Iterable<string>): void;
+  evaluate(): Record<string, View>;
+  restart(): void;
+  metrics(): Promise<Metrics>;
+  snapshot(): Promise<Uint8Array>;
+  load(snapshot: Uint8Array): void;
+  dispose(): void;
+}
+
+/** What makes such an optimizer: the class `WebGpuAdan` of `@schedule-free-adan/webgpu`. */
+export interface DeviceOptimizerClass {
+  create(
+    device: object,
+    parameters: Iterable<readonly [string, { shape: readonly number[]; values: Float32Array }]>,
+    options: Omit<OptimizerOptions, 'placement'>,
+  ): Promise<DeviceOptimizer>;
+}
+
+/** The entry of the webgpu provider in a session's options. */
+export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.SessionOptions) =>
+  executionProviders
+    .map((provider): { readonly name: string; readonly device?: unknown } =>
+      typeof provider === 'string' ? { name: provider } : provider,
+    )
+    .find(({ name }) => name === 'webgpu');
+
+/** A model of one node: sessions make the device that the others then share. */
+const seed = () =>
+  encodeModel({
+    irVersion: 8,
+    graph: {
+      name: 'device',
+      node: [{ opType: 'Identity', input: ['a'], output: ['b'] }],
+      initializer: [makeTensor('a', 'float32', [], [0])],
+      output: [{ name: 'b', type: { tensorType: { elemType: 1, shape: {} } } }],
+    },
+    opsetImport: [{ domain: '', version: 17 }],
+  });
+
+/**
+ * The runtime computes gradients on a WebGPU device, into the buffer where an optimizer on the same
+ * device expects them; that steps the parameters in place, where the runtime reads them.
+ */
+export class DeviceForm implements Form {
+  #adding: Runner | undefined;
+
+  private constructor(
+    readonly context: Context,
+    private readonly optimizer: DeviceOptimizer,
+    private readonly device: GPUDevice,
+    readonly arenas: readonly Arena[],
+    readonly runner: Runner,
+  ) {}
+
+  static async create(context: Context, maker: DeviceOptimizerClass): Promise<DeviceForm> {
+    const { ort, parameters, options, source, prefix, sessionOptions } = context;
+    const provider = webgpuProvider(sessionOptions);
+    if (!provider) {
+      const message =
+        "The option webgpu needs the provider: sessionOptions: { executionProviders: ['webgpu'] }.";
+      throw new OnnxModelError('invalid-option', message, 'webgpu');
+    }
+    // A device lives as long as a session does: this one, until there is another.
+    const first = provider.device
+      ? undefined
+      : await ort.InferenceSession.create(seed(), sessionOptions);
+    let optimizer: DeviceOptimizer | undefined;
+    try {
+      const device = (provider.device ?? (await ort.env?.webgpu.device)) as GPUDevice;
+      optimizer = await maker.create(
+        device,
+        parameters.map(({ name, shape, values }) => [name, { shape, values }]),
+        options,
+      );
+      const arenas = arenasOf(parameters, optimizer);
+      const model = gradientModelOf(source, context, arenas, prefix);
+      const runner = await Runner.create(ort, model, sessionOptions);
+      return new DeviceForm(context, optimizer, device, arenas, runner);
+    } catch (error) {
+      optimizer?.dispose();
+      throw error;
+    } finally {
+      await first?.release();
+    }
+  }
+
+  get groups() {
+    return this.optimizer.groups;
+  }
+  get bytes() {
+    return this.optimizer.gpuBytes;
+  }
+
+  /** An arena's buffer as a tensor of the runtime; `view` is that of one of its parameters. */
+  #tensor({ length }: Arena, { buffer }: View): Tensor {
+    return this.context.ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [length] });
+  }
+
+  #feeds(key: 'parameters' | 'gradients', view: (name: string) => View): Feeds {
+    const { arenas, context } = this;
+    return Object.fromEntries(
+      arenas.map((arena, k) => [
+        arenaNames(context.prefix, k)[key],
+        this.#tensor(arena, view(arena.places[0]!.name)),
+      ]),
+    );
+  }
+
+  async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
+    const { context, optimizer, arenas } = this;
+    const { ort, loss, prefix, parameters } = context;
+    const several = batches.length > 1;
+    if (several) {
+      this.#adding ??= await Runner.create(
+        ort,
+        gradientModelOf(context.source, context, arenas, prefix, { adding: true }),
+        context.sessionOptions,
+        arenas.map((_, k) => arenaNames(prefix, k).gradients),
+      );
+    }
+    const runner = several ? this.#adding! : this.runner;
+    const own = this.#feeds('parameters', (name) => optimizer.parameter(name));
+    const targets = this.#feeds('gradients', (name) => optimizer.gradient(name));
+    let total = 0;
+    let outputs: StepResult['outputs'] = {};
+    let sums: Record<string, Tensor> = Object.fromEntries(
+      arenas.map(({ length }, k) => [
+        arenaNames(prefix, k).sum,
+        new ort.Tensor('float32', new Float32Array(several ? length : 0), [several ? length : 0]),
+      ]),
+    );
+    for (const [i, feeds] of batches.entries()) {
+      const last = i === batches.length - 1;
+      const share = Float32Array.of(last ? 1 / batches.length : 1);
+      const results = await runner.run(
+        {
+          ...feeds,
+          ...runner.pick({ ...own, ...sums, [`${prefix}share`]: new ort.Tensor(share, []) }),
+        },
+        last ? targets : {},
+      );
+      for (const tensor of Object.values(sums)) tensor.dispose();
+      sums = {};
+      if (!last) {
+        arenas.forEach((_, k) => {
+          const { sum, gradients } = arenaNames(prefix, k);
+          sums[sum] = results[gradients]!;
+        });
+      }
+      total += Number((results[loss]!.data as Float32Array)[0]);
+      outputs = Object.fromEntries(
+        Object.entries(results).filter(([name]) => !name.startsWith(prefix)),
+      );
+    }
+    const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
+    optimizer.step(undefined, names);
+    // Under 'throw' this reads whether a gradient was bad, and says whose.
+    if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
+    return { loss: total / batches.length, outputs };
+  }
+
+  async points(which: 'x' | 'y'): Promise<Record<string, Float32Array>> {
+    const { optimizer, device, arenas } = this;
+    const x = which === 'x' ? optimizer.evaluate() : undefined;
+    const view = (name: string) => x?.[name] ?? optimizer.parameter(name);
+    const values: Record<string, Float32Array> = {};
+    for (const { length, places } of arenas) {
+      const staging = device.createBuffer({ size: 4 * length, usage: 0x1 | 0x8 });
+      const encoder = device.createCommandEncoder();
+      const from = view(places[0]!.name).buffer as unknown as GPUBuffer;
+      encoder.copyBufferToBuffer(from, 0, staging, 0, 4 * length);
+      device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(1);
+      const all = new Float32Array(staging.getMappedRange());
+      for (const { name, start, end } of places) values[name] = all.slice(start, end);
+      staging.destroy();
+    }
+    return Object.fromEntries(this.context.parameters.map(({ name }) => [name, values[name]!]));
+  }
+
+  async evaluationFeeds(): Promise<Feeds> {
+    const x = this.optimizer.evaluate();
+    return this.#feeds('parameters', (name) => x[name]!);
+  }
+
+  async restart() {
+    this.optimizer.restart();
+  }
+  metrics() {
+    return this.optimizer.metrics();
+  }
+  save() {
+    return this.optimizer.snapshot();
+  }
+  async load(checkpoint: Uint8Array) {
+    this.optimizer.load(checkpoint);
+  }
+  async dispose() {
+    this.optimizer.dispose();
+    await this.runner.release();
+    await this.#adding?.release();
+  }
+}
+
+/** Where the optimizer keeps its parameters: an arena for each of its buffers. */
+function arenasOf(parameters: readonly ParameterShape[], optimizer: DeviceOptimizer): Arena[] {
+  const places = new Map<unknown, Place[]>();
+  const sizes = new Map<unknown, number>();
+  for (const { name, shape } of parameters) {
+    const { buffer, offset, size } = optimizer.parameter(name);
+    const list = places.get(buffer) ?? [];
+    places.set(buffer, list);
+    sizes.set(buffer, buffer.size / 4);
+    list.push({ name, shape, start: offset / 4, end: (offset + size) / 4 });
+  }
+  return [...places].map(([buffer, list]) => ({ places: list, length: sizes.get(buffer)! }));
+}
