@@ -1,6 +1,6 @@
-// What a step costs in ONNX Runtime: hybrid and graph, against a fused loop over typed arrays on the same
-// parameters; one arena against a graph for each parameter; and creating the sessions. Gradients are fed,
-// so that nothing but the step is measured.
+// What a step costs in ONNX Runtime: hybrid and graph, against a plain step on the same parameters (a loop
+// over typed arrays; on a device, WGSL kernels) and against each other; one arena against one for each
+// parameter; and creating the sessions.
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -12,9 +12,8 @@ import {
   resolveHyperparameters,
   ruleForm,
 } from '@schedule-free-adan/core/rule';
-import { buildStepGraph, OrtTrainer } from '@schedule-free-adan/onnx';
-import { encodeModel } from '@schedule-free-adan/onnx/model';
-import { passThroughModel } from '../packages/onnx/conformance/targets.mjs';
+import { onnxPage } from '../packages/onnx/conformance/page.mjs';
+import { hyperparameters, measureOnnx } from './step-onnx-measure.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -22,6 +21,7 @@ const { values: options } = parseArgs({
     parameters: { type: 'string', default: '20' },
     length: { type: 'string', default: '50000' },
     rounds: { type: 'string', default: '15' },
+    only: { type: 'string', default: 'wasm,node,webgpu' },
   },
 });
 const [count, length, rounds] = [options.parameters, options.length, options.rounds].map(Number);
@@ -29,14 +29,7 @@ if (!(count >= 1 && length >= 1 && rounds >= 3)) {
   console.error('--parameters and --length must be at least 1, --rounds at least 3');
   process.exit(2);
 }
-
-const parameters = Array.from({ length: count }, (_, k) => ({
-  name: `p${k}`,
-  shape: [length],
-  values: Float32Array.from({ length }, (_, i) => Math.sin(i + k)),
-}));
-const gradients = parameters.map(({ values }) => values.map((v) => Math.cos(7 * v)));
-const hyperparameters = { maxGradNorm: 1, weightDecay: 0.1 };
+const settings = { count, length, rounds };
 
 const web = await import('onnxruntime-web');
 web.env.wasm.numThreads = 1;
@@ -45,8 +38,8 @@ const runtimes = {
   node: [await import('onnxruntime-node'), { intraOpNumThreads: 1 }],
 };
 
-/** The rule as one plain loop over typed arrays, with the norm before it: what the forms are held to. */
-function fused() {
+/** The rule as one plain loop over typed arrays, with the norm before it: what the forms on a CPU are held to. */
+function fused(parameters, gradients) {
   const h = resolveHyperparameters(hyperparameters);
   const kernel = stepKernel(ruleForm(h, 'y'), { clipping: true, clipKnown: 'host' });
   const text = printer(javascript);
@@ -80,106 +73,30 @@ function fused() {
   };
 }
 
-/** A model's gradients, without any step: what hybrid and graph have in common. */
-async function trainer(ort, sessionOptions, form) {
-  const one = await OrtTrainer.create({
-    ort,
-    model: passThroughModel(parameters),
-    loss: 'loss',
-    gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
-    form,
-    sessionOptions,
-    ...hyperparameters,
-  });
-  const feeds = Object.fromEntries(
-    parameters.map(({ name }, k) => [
-      `gradient of '${name}'`,
-      new ort.Tensor('float32', gradients[k], [length]),
-    ]),
-  );
-  return { step: () => one.step(feeds), dispose: () => one.dispose() };
-}
-
-/** Step graphs fed by themselves: all parameters in one, or one for each. */
-async function stepGraphs(ort, sessionOptions, lists) {
-  const graphs = [];
-  for (const list of lists) {
-    const { model, layout } = buildStepGraph(list, hyperparameters);
-    const session = await ort.InferenceSession.create(encodeModel(model), sessionOptions);
-    const state = layout.state.map(({ input, type, shape }) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      const data = type === 'float64' ? new Float64Array(size).fill(0.01) : new Float32Array(size);
-      return [input, new ort.Tensor(type, data, shape)];
-    });
-    const fed = list.map(({ name }) => [
-      name,
-      new ort.Tensor('float32', gradients[Number(name.slice(1))], [length]),
-    ]);
-    graphs.push({ session, layout, feeds: Object.fromEntries([...fed, ...state]) });
-  }
-  return {
-    step: async () => {
-      for (const { session, layout, feeds } of graphs) {
-        const results = await session.run(feeds);
-        for (const { input, output } of layout.state) feeds[input] = results[output];
-      }
-    },
-    dispose: async () => {
-      for (const { session } of graphs) await session.release();
-    },
-  };
-}
-
-const time = async (run) => {
-  const start = performance.now();
-  await run();
-  return performance.now() - start;
-};
-
-/** Ratios of the two, taken in turns. */
-async function ratio(subject, base) {
-  for (let i = 0; i < 3; i++) {
-    await subject();
-    await base();
-  }
-  const ratios = [];
-  for (let i = 0; i < rounds; i++) ratios.push((await time(subject)) / (await time(base)));
-  ratios.sort((a, b) => a - b);
-  return { median: ratios[rounds >> 1], min: ratios[0], max: ratios.at(-1) };
-}
-
 const rows = [];
-function report(name, backend, against, found) {
-  rows.push({ case: name, backend, against, ratio: found });
-  const [median, min, max] = [found.median, found.min, found.max].map((v) => v.toFixed(2));
-  console.log(`${backend.padEnd(5)} ${name.padEnd(28)} ${median} × ${against} (${min} to ${max})`);
+function report({ case: name, backend, against, ratio }) {
+  rows.push({ case: name, backend, against, ratio });
+  const [median, min, max] = [ratio.median, ratio.min, ratio.max].map((v) => v.toFixed(2));
+  console.log(`${backend.padEnd(6)} ${name.padEnd(36)} ${median} × ${against} (${min} to ${max})`);
 }
 
 console.log(`${count} parameters of ${length}, clipping and decay; ${rounds} rounds`);
-const loop = fused();
+const wanted = options.only.split(',');
 for (const [backend, [ort, sessionOptions]] of Object.entries(runtimes)) {
-  const graph = await trainer(ort, sessionOptions, 'graph');
-  const hybrid = await trainer(ort, sessionOptions, 'hybrid');
-  report('hybrid, whole run', backend, 'fused loop', await ratio(hybrid.step, loop));
-  report('graph, whole run', backend, 'fused loop', await ratio(graph.step, loop));
-  report('graph', backend, 'hybrid', await ratio(graph.step, hybrid.step));
-  await graph.dispose();
-  await hybrid.dispose();
-  const each = parameters.map((parameter) => [parameter]);
-  const arena = await stepGraphs(ort, sessionOptions, [parameters]);
-  const apart = await stepGraphs(ort, sessionOptions, each);
-  report('step graph alone, arena', backend, 'fused loop', await ratio(arena.step, loop));
-  report('step graph, arena', backend, 'one for each', await ratio(arena.step, apart.step));
-  await arena.dispose();
-  await apart.dispose();
-  const create = (lists) => async () => {
-    const made = await stepGraphs(ort, sessionOptions, lists);
-    await made.dispose();
-  };
-  const found = await ratio(create([parameters]), create(each));
-  report('creating sessions, arena', backend, 'one for each', found);
+  if (!wanted.includes(backend)) continue;
+  await measureOnnx({ backend, ort, sessionOptions }, ['fused loop', fused], settings, report);
+}
+let adapter = '';
+if (wanted.includes('webgpu')) {
+  const { browser, page } = await onnxPage({
+    entry: new URL('./step-onnx-page.mjs', import.meta.url),
+  });
+  const found = await page.evaluate((given) => globalThis.measure(given), settings);
+  await browser.close();
+  found.rows.forEach(report);
+  adapter = `; webgpu in Chromium on ${found.adapter}`;
 }
 if (options.json) {
-  const machine = `${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}`;
+  const machine = `${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}${adapter}`;
   writeFileSync(options.json, `${JSON.stringify({ name: 'step-onnx', machine, rows }, null, 2)}\n`);
 }

@@ -6,7 +6,7 @@ import { encodeModel } from './model/codec.js';
 import { makeTensor } from './model/tensors.js';
 import { type Feeds, Runner } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
-import { arenaNames, gradientModelOf } from './training-model.js';
+import { arenaNames, gradientModelOf, separateGradientModelOf } from './training-model.js';
 
 /** A range of a buffer on the device, in bytes. */
 interface View {
@@ -61,8 +61,8 @@ const seed = () =>
   });
 
 /**
- * The runtime computes gradients on a WebGPU device, into the buffer where an optimizer on the same
- * device expects them; that steps the parameters in place, where the runtime reads them.
+ * The runtime computes gradients on a WebGPU device, from where they are copied to the buffer in which
+ * an optimizer on the same device expects them; that steps the parameters in place, where the runtime reads them.
  */
 export class DeviceForm implements Form {
   #adding: Runner | undefined;
@@ -73,6 +73,8 @@ export class DeviceForm implements Form {
     private readonly device: GPUDevice,
     readonly arenas: readonly Arena[],
     readonly runner: Runner,
+    /** Outputs of `runner` by the parameter whose gradient they are. */
+    private readonly gradients: ReadonlyMap<string, string>,
   ) {}
 
   static async create(context: Context, maker: DeviceOptimizerClass): Promise<DeviceForm> {
@@ -96,9 +98,10 @@ export class DeviceForm implements Form {
         options,
       );
       const arenas = arenasOf(parameters, optimizer);
-      const model = gradientModelOf(source, context, arenas, prefix);
-      const runner = await Runner.create(ort, model, sessionOptions);
-      return new DeviceForm(context, optimizer, device, arenas, runner);
+      const { model, outputs } = separateGradientModelOf(source, context, arenas, prefix);
+      const stay = [...new Set(outputs.values())];
+      const runner = await Runner.create(ort, model, sessionOptions, stay);
+      return new DeviceForm(context, optimizer, device, arenas, runner, outputs);
     } catch (error) {
       optimizer?.dispose();
       throw error;
@@ -130,18 +133,51 @@ export class DeviceForm implements Form {
   }
 
   async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
-    const { context, optimizer, arenas } = this;
-    const { ort, loss, prefix, parameters } = context;
-    const several = batches.length > 1;
-    if (several) {
-      this.#adding ??= await Runner.create(
-        ort,
-        gradientModelOf(context.source, context, arenas, prefix, { adding: true }),
-        context.sessionOptions,
-        arenas.map((_, k) => arenaNames(prefix, k).gradients),
-      );
+    const { optimizer } = this;
+    const { parameters } = this.context;
+    const result =
+      batches.length === 1 ? await this.#one(batches[0]!) : await this.#several(batches);
+    const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
+    optimizer.step(undefined, names);
+    // Under 'throw' this reads whether a gradient was bad, and says whose.
+    if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
+    return result;
+  }
+
+  /** Gradients of one batch, copied to where the optimizer reads them. */
+  async #one(feeds: Feeds): Promise<StepResult> {
+    const { context, optimizer, device, runner, gradients } = this;
+    const own = this.#feeds('parameters', (name) => optimizer.parameter(name));
+    const results = await runner.run({ ...feeds, ...runner.pick(own) });
+    const encoder = device.createCommandEncoder();
+    for (const [name, output] of gradients) {
+      const { buffer, offset, size } = optimizer.gradient(name);
+      const result = results[output]!;
+      if (4 * result.size !== size) {
+        const message = `The gradient '${output}' of '${name}' has shape [${result.dims}]; it must have the parameter's.`;
+        throw new OnnxModelError('wrong-shape', message, name, result.dims);
+      }
+      const from = result.gpuBuffer as unknown as GPUBuffer;
+      encoder.copyBufferToBuffer(from, 0, buffer as unknown as GPUBuffer, offset, size);
     }
-    const runner = several ? this.#adding! : this.runner;
+    device.queue.submit([encoder.finish()]);
+    const stayed = new Set(gradients.values());
+    for (const output of stayed) results[output]!.dispose();
+    const outputs = Object.entries(results).filter(([name]) => !stayed.has(name));
+    return { loss: lossOf(results, context), outputs: Object.fromEntries(outputs) };
+  }
+
+  /** The mean of the gradients of several batches, in one place after the other on the device. */
+  async #several(batches: readonly Feeds[]): Promise<StepResult> {
+    const { context, optimizer, arenas } = this;
+    const { ort, prefix } = context;
+    this.#adding ??= await Runner.create(
+      ort,
+      gradientModelOf(context.source, context, arenas, prefix, { adding: true }),
+      context.sessionOptions,
+      arenas.map((_, k) => arenaNames(prefix, k).gradients),
+    );
+    const runner = this.#adding;
     const own = this.#feeds('parameters', (name) => optimizer.parameter(name));
     const targets = this.#feeds('gradients', (name) => optimizer.gradient(name));
     let total = 0;
@@ -149,7 +185,7 @@ export class DeviceForm implements Form {
     let sums: Record<string, Tensor> = Object.fromEntries(
       arenas.map(({ length }, k) => [
         arenaNames(prefix, k).sum,
-        new ort.Tensor('float32', new Float32Array(several ? length : 0), [several ? length : 0]),
+        new ort.Tensor('float32', new Float32Array(length), [length]),
       ]),
     );
     for (const [i, feeds] of batches.entries()) {
@@ -170,15 +206,11 @@ export class DeviceForm implements Form {
           sums[sum] = results[gradients]!;
         });
       }
-      total += Number((results[loss]!.data as Float32Array)[0]);
+      total += lossOf(results, context);
       outputs = Object.fromEntries(
         Object.entries(results).filter(([name]) => !name.startsWith(prefix)),
       );
     }
-    const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
-    optimizer.step(undefined, names);
-    // Under 'throw' this reads whether a gradient was bad, and says whose.
-    if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
     return { loss: total / batches.length, outputs };
   }
 
@@ -224,6 +256,9 @@ export class DeviceForm implements Form {
     await this.#adding?.release();
   }
 }
+
+const lossOf = (results: Feeds, { loss }: Context) =>
+  Number((results[loss]!.data as Float32Array)[0]);
 
 /** Where the optimizer keeps its parameters: an arena for each of its buffers. */
 function arenasOf(parameters: readonly ParameterShape[], optimizer: DeviceOptimizer): Arena[] {

@@ -349,6 +349,49 @@ export function gradientModelOf(
   );
 }
 
+/**
+ * The model with its parameters in arenas, and each gradient by itself: for a step whose host copies them
+ * together, which on a device is far cheaper than a node that does.
+ * @returns `outputs`: the output with the gradient of each parameter that has elements
+ */
+export function separateGradientModelOf(
+  model: Model,
+  of: GradientModel,
+  groups: readonly Arena[],
+  prefix: string,
+): { model: Model; outputs: ReadonlyMap<string, Value> } {
+  const graph = graphOf(model);
+  checkPrefix(graph, prefix);
+  const [before, after] = [new GraphBuilder(`${prefix}cut/`), new GraphBuilder(prefix)];
+  const arenas = groups.map((_, k) => arenaNames(prefix, k).parameters);
+  promote(before, groups, arenas);
+  const computed = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
+  const outputs = new Map<string, Value>();
+  const infos = new Map<Value, ValueInfo>();
+  for (const { name, shape, start, end } of groups.flatMap(({ places }) => places)) {
+    if (end === start) continue;
+    const gradient = of.gradients[name]!;
+    // An output that is an input as well is not safe in every provider.
+    const output = computed.has(gradient)
+      ? gradient
+      : after.node('Identity', [gradient], {}, `${prefix}gradient/${name}`);
+    outputs.set(name, output);
+    infos.set(output, makeValueInfo(output, 'float32', shape));
+  }
+  const assembled = assemble(
+    model,
+    { before, after },
+    {
+      names: namesOf(groups),
+      inputs: groups.flatMap(({ length }, k) =>
+        length > 0 ? [makeValueInfo(arenas[k]!, 'float32', [length])] : [],
+      ),
+      outputs: [...plainOutputs(graph, of), ...infos.values()],
+    },
+  );
+  return { model: assembled, outputs };
+}
+
 /** What a user evaluates and exports: the model without its gradients, and what only they need. */
 export function forwardModelOf(model: Model, of: GradientModel): Model {
   const graph = graphOf(model);
