@@ -3,6 +3,7 @@ import { ScheduleFreeAdanError } from '@schedule-free-adan/core';
 export type OnnxErrorCode =
   | 'invalid-onnx'
   | 'unsupported-model'
+  | 'unsupported-operator'
   | 'unknown-value'
   | 'wrong-shape'
   | 'wrong-dtype'

@@ -1,15 +1,19 @@
 import type { Algebra, ScalarAlgebra } from '@schedule-free-adan/core/rule';
 import type { Attribute, Graph, Node, Tensor } from './model/schema.js';
-import { elementTypes, makeTensor } from './model/tensors.js';
+import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
 export type Value = string;
 
 const encoder = new TextEncoder();
 
-/** Attribute types of ONNX: an integer, several, a text. */
-function attribute(name: string, value: number | readonly number[] | string): Attribute {
+/** Integers and texts are given as they are; `{ f }` is a float. */
+export type AttributeValue = number | readonly number[] | string | { readonly f: number };
+
+/** Attribute types of ONNX: a float, an integer, a text, several integers. */
+function attribute(name: string, value: AttributeValue): Attribute {
   if (typeof value === 'string') return { name, s: encoder.encode(value), type: 3 };
+  if (typeof value === 'object' && 'f' in value) return { name, f: value.f, type: 1 };
   return typeof value === 'number'
     ? { name, i: value, type: 2 }
     : { name, ints: [...value], type: 7 };
@@ -27,7 +31,7 @@ export class GraphBuilder {
   node(
     opType: string,
     input: readonly Value[],
-    attributes: Readonly<Record<string, number | readonly number[] | string>> = {},
+    attributes: Readonly<Record<string, AttributeValue>> = {},
     output: Value = `${this.prefix}${opType}_${this.#count++}`,
   ): Value {
     const list = Object.entries(attributes).map(([name, value]) => attribute(name, value));
@@ -64,13 +68,13 @@ export class GraphBuilder {
   }
 
   /** A vector of so many zeros. */
-  zeros(length: number): Value {
+  zeroVector(length: number): Value {
     const name = `${this.prefix}zeros(${length})`;
     this.constants.set(name, makeTensor(name, 'float32', [length], new Float32Array(length)));
     return name;
   }
 
-  cast(value: Value, type: 'float32' | 'float64' | 'bool'): Value {
+  cast(value: Value, type: ElementType): Value {
     return this.node('Cast', [value], { to: elementTypes[type] });
   }
 
@@ -122,7 +126,7 @@ export class GraphBuilder {
 }
 
 /** Names that a graph reads inside of a node's subgraphs, besides the node's own inputs. */
-function* captured(node: Node): Generator<Value> {
+export function* captured(node: Node): Generator<Value> {
   for (const { g, graphs = [] } of node.attribute ?? []) {
     for (const inner of g ? [g, ...graphs] : graphs) {
       for (const { name = '' } of inner.output ?? []) yield name;

@@ -319,7 +319,7 @@ export function gradientModelOf(
     const flat: Value[] = [];
     let at = 0;
     const fill = (end: number) => {
-      if (end > at) flat.push(after.zeros(end - at));
+      if (end > at) flat.push(after.zeroVector(end - at));
     };
     for (const { name, start, end } of places) {
       fill(start);

@@ -1,0 +1,145 @@
+import { OnnxModelError } from '../errors.js';
+import { captured, type Value } from '../graph.js';
+import type { Graph, Node } from '../model/schema.js';
+import { elementTypes, floatValues, toNumber } from '../model/tensors.js';
+import type { Emitter } from './emit.js';
+import type { Probed } from './probe.js';
+import type { Rule, RuleContext } from './rules.js';
+
+const title = (node: Node) =>
+  `node '${node.name || node.output?.[0]}' (${node.domain ? `${node.domain}.` : ''}${node.opType})`;
+
+export const ruleOf = (node: Node, rules: Readonly<Record<string, Rule>>): Rule | undefined => {
+  const { domain = '', opType = '' } = node;
+  const key = domain === '' || domain === 'ai.onnx' ? opType : `${domain}.${opType}`;
+  return Object.hasOwn(rules, key) ? rules[key] : undefined;
+};
+
+/** Nodes through which the loss depends on these values, in the graph's order. */
+export function pathOf(
+  graph: Graph,
+  from: ReadonlySet<string>,
+  loss: Value,
+  stops: (node: Node) => boolean,
+) {
+  const values = new Set(from);
+  const forward: Node[] = [];
+  for (const node of graph.node ?? []) {
+    const read = [...(node.input ?? []), ...captured(node)];
+    if (stops(node) || !read.some((name) => values.has(name))) continue;
+    forward.push(node);
+    for (const name of node.output ?? []) if (name) values.add(name);
+  }
+  const needed = new Set([loss]);
+  const nodes = forward.reverse().filter(({ input = [], output = [] }) => {
+    const on = output.some((name) => needed.has(name));
+    if (on) for (const name of input) if (values.has(name)) needed.add(name);
+    return on;
+  });
+  return { nodes: nodes.reverse(), values: needed };
+}
+
+/** @throws OnnxModelError `unsupported-operator` for the first node on the way that has no rule */
+export function checkRules(
+  nodes: readonly Node[],
+  rules: Readonly<Record<string, Rule>>,
+  opset: number,
+): void {
+  const node = nodes.find((one) => !ruleOf(one, rules));
+  if (!node) return;
+  const remedy = /^(Q[A-Z]|MatMulInteger|ConvInteger|Dequantize|Quantize|DynamicQuantize)/.test(
+    node.opType ?? '',
+  )
+    ? 'Take the model before it was quantized'
+    : 'Choose `trainable` parameters behind it';
+  const message = `There is no gradient rule for ${title(node)} of operator set ${opset}. ${remedy}, or give a rule of your own in \`rules\`.`;
+  throw new OnnxModelError(
+    'unsupported-operator',
+    message,
+    node.name || node.output?.[0],
+    node.opType,
+  );
+}
+
+/** Appends the gradient of `loss` with respect to `wanted`, and returns it by name. */
+export function differentiate(
+  b: Emitter,
+  graph: Graph,
+  {
+    loss,
+    wanted,
+    probed,
+    rules,
+    opset,
+  }: {
+    loss: Value;
+    wanted: ReadonlySet<string>;
+    probed: Probed;
+    rules: Readonly<Record<string, Rule>>;
+    opset: number;
+  },
+): Map<string, Value> {
+  const path = pathOf(graph, wanted, loss, (node) =>
+    (node.output ?? []).every((name) => name && !/float/.test(probed.types.get(name) ?? '')),
+  );
+  const initializers = new Map((graph.initializer ?? []).map((t) => [t.name ?? '', t]));
+  const found = new Map<string, Value>();
+  const give = (name: string, value: Value) => {
+    const before = found.get(name);
+    found.set(name, before === undefined ? value : b.op.add(before, value));
+  };
+  const lossShape = probed.shapes.get(loss)!;
+  give(loss, lossShape.length === 0 ? b.float(1) : b.floats(lossShape as number[], [1]));
+  const shape = (value: Value) => probed.shapes.get(value)!;
+  for (const node of [...path.nodes].reverse()) {
+    const [x, y] = [node.input ?? [], node.output ?? []];
+    const dy = y.map((name) => found.get(name));
+    if (dy.every((g) => g === undefined)) continue;
+    const refuse = (why: string): never => {
+      const message = `The gradient of ${title(node)} can't be made: ${why}. Fix extents with \`dimensions\`, or give a rule of your own in \`rules\`.`;
+      throw new OnnxModelError('unsupported-operator', message, node.name || y[0], node.opType);
+    };
+    const attribute = (name: string) => node.attribute?.find((a) => a.name === name);
+    const context: RuleContext = {
+      b,
+      x,
+      y,
+      dy,
+      g: dy[0] ?? b.zeros(shape(y[0]!)),
+      opset,
+      shape,
+      fixed: (value) =>
+        shape(value).map((e) =>
+          typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
+        ),
+      type: (value) => probed.types.get(value) ?? '',
+      needs: (input) => path.values.has(x[input] ?? ''),
+      int: (name, fallback) => toNumber(attribute(name)?.i ?? fallback),
+      float: (name, fallback) => attribute(name)?.f ?? fallback,
+      ints: (name) => attribute(name)?.ints?.map(Number),
+      text: (name, fallback) => {
+        const bytes = attribute(name)?.s;
+        return bytes ? new TextDecoder().decode(bytes) : fallback;
+      },
+      constant: (input) => {
+        const name = x[input] ?? '';
+        const tensor = initializers.get(name);
+        if (!tensor) return probed.numbers.get(name);
+        const { dataType, rawData, int64Data, int32Data } = tensor;
+        if (dataType === elementTypes.float32) return [...floatValues(tensor)];
+        if (!rawData) return [...(int64Data ?? int32Data ?? [])].map(Number);
+        const { buffer } = rawData.slice();
+        if (dataType === elementTypes.int64) return Array.from(new BigInt64Array(buffer), Number);
+        if (dataType === elementTypes.int32) return [...new Int32Array(buffer)];
+        return [...rawData];
+      },
+      refuse,
+    };
+    const gradients = ruleOf(node, rules)!(context);
+    x.forEach((name, i) => {
+      const value = gradients[i];
+      if (value !== undefined && path.values.has(name)) give(name, value);
+    });
+  }
+  return found;
+}

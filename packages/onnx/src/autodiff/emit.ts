@@ -1,0 +1,162 @@
+import { type AttributeValue, GraphBuilder, type Value } from '../graph.js';
+import { makeTensor } from '../model/tensors.js';
+
+/** An extent that a run decides: where to read it, and what it was in the probes. */
+export interface RunExtent {
+  readonly of: Value;
+  readonly axis: number;
+  readonly probes: readonly number[];
+}
+export type Extent = number | RunExtent;
+export type Shape = readonly Extent[];
+
+/** Whether two extents are the same in every run, as far as the probes tell. */
+export const same = (a: Extent, b: Extent): boolean =>
+  typeof a === 'number' || typeof b === 'number' ? a === b : String(a.probes) === String(b.probes);
+
+export const range = (length: number, start = 0): number[] =>
+  Array.from({ length }, (_, i) => i + start);
+
+/** Appends gradients to a graph. The same operator on the same values is made once. */
+export class Emitter extends GraphBuilder {
+  readonly #made = new Map<string, Value>();
+
+  override node(
+    opType: string,
+    input: readonly Value[],
+    attributes: Readonly<Record<string, AttributeValue>> = {},
+    output?: Value,
+  ): Value {
+    if (output !== undefined) return super.node(opType, input, attributes, output);
+    const key = JSON.stringify([opType, input, attributes]);
+    const made = this.#made.get(key) ?? super.node(opType, input, attributes);
+    this.#made.set(key, made);
+    return made;
+  }
+
+  readonly op = this.algebra;
+  float(value: number): Value {
+    return this.constant(value, 'float32');
+  }
+  /** A constant tensor. */
+  floats(shape: readonly number[], values: readonly number[]): Value {
+    const name = `${this.prefix}constant_${this.constants.size}`;
+    this.constants.set(name, makeTensor(name, 'float32', shape, values));
+    return name;
+  }
+  neg(a: Value): Value {
+    return this.node('Neg', [a]);
+  }
+  where(condition: Value, a: Value, b: Value): Value {
+    return this.node('Where', [condition, a, b]);
+  }
+  /** `value` where a > b, and 0 elsewhere. */
+  whereGreater(a: Value, b: Value, value: Value): Value {
+    return this.where(this.node('Greater', [a, b]), value, this.float(0));
+  }
+  /** 1 where a = b, and 0 elsewhere. */
+  equal(a: Value, b: Value): Value {
+    return this.cast(this.node('Equal', [a, b]), 'float32');
+  }
+  scale(a: Value, factor: number): Value {
+    return factor === 1 ? a : this.op.mul(a, this.float(factor));
+  }
+
+  sum(value: Value, axes: readonly number[], keepdims: 0 | 1 = 1): Value {
+    if (axes.length === 0) return value;
+    return this.node('ReduceSum', [value, this.integers(...axes)], { keepdims });
+  }
+  mean(value: Value, axes: readonly number[]): Value {
+    return this.node('ReduceMean', [value, this.integers(...axes)], { keepdims: 1 });
+  }
+
+  transpose(value: Value, perm: readonly number[]): Value {
+    return perm.every((axis, i) => axis === i) ? value : this.node('Transpose', [value], { perm });
+  }
+  matMul(a: Value, b: Value): Value {
+    return this.node('MatMul', [a, b]);
+  }
+  gemm(a: Value, b: Value, transA: boolean, transB: boolean): Value {
+    const attributes = { ...(transA && { transA: 1 }), ...(transB && { transB: 1 }) };
+    return this.node('Gemm', [a, b], attributes);
+  }
+  concatOn(values: readonly Value[], axis: number): Value {
+    return values.length === 1 ? values[0]! : this.node('Concat', values, { axis });
+  }
+  cut(
+    value: Value,
+    axes: readonly number[],
+    starts: readonly number[],
+    ends: readonly number[],
+    steps: readonly number[] = axes.map(() => 1),
+  ): Value {
+    if (axes.length === 0) return value;
+    const vectors = [starts, ends, axes, steps].map((list) => this.integers(...list));
+    return this.node('Slice', [value, ...vectors]);
+  }
+  pad(value: Value, begins: readonly number[], ends: readonly number[], fill = 0): Value {
+    if ([...begins, ...ends].every((n) => n === 0)) return value;
+    return this.node('Pad', [value, this.integers(...begins, ...ends), this.float(fill)]);
+  }
+
+  extent({ of, axis }: RunExtent): Value {
+    return this.slice(this.node('Shape', [of]), axis, axis + 1);
+  }
+  /** A shape as a vector of int64; constant where it can be. */
+  shapeVector(shape: Shape): Value {
+    if (shape.every((e) => typeof e === 'number')) return this.integers(...(shape as number[]));
+    const first = shape.find((e) => typeof e !== 'number')!;
+    // All extents of one value: read at once.
+    if (shape.every((e, i) => typeof e !== 'number' && e.of === first.of && e.axis === i)) {
+      return this.node('Shape', [first.of]);
+    }
+    return this.concat(
+      shape.map((e) => (typeof e === 'number' ? this.integers(e) : this.extent(e))),
+    );
+  }
+  shaped(value: Value, shape: Shape): Value {
+    const free = shape.filter((e) => typeof e !== 'number').length;
+    const numbers = shape.map((e) => (typeof e === 'number' ? e : -1));
+    if (free === 0 || (free === 1 && !numbers.includes(0))) return this.reshape(value, numbers);
+    return this.node('Reshape', [value, this.shapeVector(shape)], { allowzero: 1 });
+  }
+  expand(value: Value, shape: Shape): Value {
+    return this.node('Expand', [value, this.shapeVector(shape)]);
+  }
+  zeros(shape: Shape): Value {
+    return this.expand(this.float(0), shape);
+  }
+  /** How many elements there are, as a float. */
+  count(shape: Shape): Value {
+    let fixed = 1;
+    let value: Value | undefined;
+    for (const extent of shape) {
+      if (typeof extent === 'number') {
+        fixed *= extent;
+        continue;
+      }
+      const one = this.reshape(this.cast(this.extent(extent), 'float32'), []);
+      value = value ? this.op.mul(value, one) : one;
+    }
+    return value ? this.scale(value, fixed) : this.float(fixed);
+  }
+
+  /** The gradient of a broadcast: sums over what was repeated. */
+  sumTo(value: Value, from: Shape, to: Shape): Value {
+    const more = from.length - to.length;
+    const axes = range(from.length).filter(
+      (i) => i < more || (to[i - more] === 1 && from[i] !== 1),
+    );
+    if (axes.length === more) return this.sum(value, axes, 0);
+    const sum = this.sum(value, axes);
+    return more === 0 ? sum : this.shaped(sum, to);
+  }
+
+  /** Multiplies along an axis by a constant matrix, rows × columns, to `rows` extents. */
+  alongAxis(value: Value, rank: number, axis: number, matrix: Value): Value {
+    const perm = range(rank).filter((i) => i !== axis);
+    perm.push(axis);
+    const back = range(rank).map((i) => perm.indexOf(i));
+    return this.transpose(this.matMul(this.transpose(value, perm), matrix), back);
+  }
+}

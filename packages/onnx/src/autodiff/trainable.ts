@@ -1,0 +1,292 @@
+import type { InferenceSession } from 'onnxruntime-common';
+import { OnnxModelError } from '../errors.js';
+import type { Value } from '../graph.js';
+import { decodeModel } from '../model/codec.js';
+import type { Graph, Model, Node, Tensor, ValueInfo } from '../model/schema.js';
+import {
+  elementTypes,
+  makeValueInfo,
+  shapeOf,
+  sizeOf,
+  toNumber,
+  withFloatValues,
+} from '../model/tensors.js';
+import type { OrtModule } from '../runtime.js';
+import { checkRules, differentiate, pathOf } from './differentiate.js';
+import { Emitter } from './emit.js';
+import type { Loss } from './losses.js';
+import { probe, settle } from './probe.js';
+import { rules as ownRules, type Rule } from './rules.js';
+import { upgrade } from './upgrade.js';
+
+type Choice = string | RegExp | ((name: string, shape: readonly number[]) => boolean);
+
+export interface TrainableOptions {
+  /** The runtime that probes shapes: `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'`. */
+  readonly ort: OrtModule;
+  /** {@link softmaxCrossEntropy} and the like, or the name of a value of the model: one number. */
+  readonly loss: Loss | string;
+  /**
+   * Names, patterns or predicates of initializers that are trained; the others are frozen and cost no
+   * gradient. Default: every float32 initializer of more than one element that the loss depends on, but
+   * the statistics of BatchNormalization.
+   */
+  readonly trainable?: Choice | readonly Choice[];
+  /** Gives trained parameters new values from a seed: for graphs that come untrained. */
+  readonly initialize?: number;
+  /** Extents of inputs, by symbol or as `input:axis`: a number fixes one, a name sets it free. */
+  readonly dimensions?: Readonly<Record<string, number | string>>;
+  /** Further rules, by operator: `Relu`, or `domain.Operator`. They go before those of this package. */
+  readonly rules?: Readonly<Record<string, Rule>>;
+  /** For the probing session. */
+  readonly sessionOptions?: InferenceSession.SessionOptions;
+}
+
+/** What `OrtTrainer.create` and `appendOptimizer` take. */
+export interface TrainableModel {
+  readonly model: Model;
+  readonly loss: string;
+  readonly gradients: Readonly<Record<string, string>>;
+  /** The model that was given, in the operator set of `model`; initial values included. */
+  readonly forward: Model;
+}
+
+const PREFIX = 'grad/';
+
+const matches = (choice: Choice, name: string, shape: readonly number[]) =>
+  typeof choice === 'string'
+    ? choice === name
+    : choice instanceof RegExp
+      ? new RegExp(choice.source, choice.flags.replace('g', '')).test(name)
+      : choice(name, shape);
+
+/** Operators whose outputs have no gradient: nothing is looked for behind them. */
+const isStop = ({ opType = '' }: Node) =>
+  /^(Shape|Size|ArgMax|ArgMin|Equal|Greater|Less|GreaterOrEqual|LessOrEqual|And|Or|Not|NonZero|IsNaN|IsInf|OneHot|Floor|Ceil|Round|Sign|ConstantOfShape|Range|EyeLike)$/.test(
+    opType,
+  );
+
+function shapeTold(info: ValueInfo | undefined): (number | string)[] | undefined {
+  const dim = info?.type?.tensorType?.shape?.dim;
+  return dim?.map(
+    ({ dimValue, dimParam }, i) =>
+      dimParam || (Number(dimValue ?? 0) > 0 ? Number(dimValue) : `${info!.name}:${i}`),
+  );
+}
+
+/** Numbers in (0, 1), the same for the same seed (mulberry32). */
+function random(seed: number) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32 + 2 ** -33;
+  };
+}
+
+/** Values for a parameter, by its first use: He for weights, 1 for scales, 0 for biases. */
+function initial(tensor: Tensor, graph: Graph, next: () => number): Tensor {
+  const shape = shapeOf(tensor);
+  const values = new Float32Array(sizeOf(shape));
+  const user = (graph.node ?? []).find(({ input = [] }) => input.includes(tensor.name!));
+  const place = user?.input?.indexOf(tensor.name!) ?? 0;
+  const { opType = '' } = user ?? {};
+  const transposed =
+    opType === 'Gemm' &&
+    user!.attribute?.some(({ name, i }) => name === 'transB' && toNumber(i) === 1);
+  let deviation = 0;
+  if (opType === 'Gather') deviation = 0.02;
+  else if (/Normalization$/.test(opType)) values.fill(place === 1 ? 1 : 0);
+  else if (shape.length >= 2 && /^(MatMul|Gemm|Conv|ConvTranspose)$/.test(opType)) {
+    const inputs = /Conv/.test(opType)
+      ? sizeOf(shape.slice(1))
+      : transposed
+        ? shape.at(-1)!
+        : shape.at(-2)!;
+    deviation = Math.sqrt(2 / inputs);
+  } else if (shape.length >= 2) deviation = 0.02;
+  if (deviation > 0) {
+    for (let i = 0; i < values.length; i++) {
+      values[i] = deviation * Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
+    }
+  }
+  return withFloatValues(tensor, values);
+}
+
+/** Nodes that some providers lack, in others' terms. */
+function lowered(b: Emitter, node: Node): boolean {
+  const [x = '', ...rest] = node.input ?? [];
+  const [output = ''] = node.output ?? [];
+  if (node.domain) return false;
+  if (node.opType === 'LogSoftmax') {
+    const axis = b.integers(toNumber(node.attribute?.find(({ name }) => name === 'axis')?.i ?? -1));
+    const shifted = b.op.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
+    const sum = b.node('ReduceSum', [b.node('Exp', [shifted]), axis], { keepdims: 1 });
+    b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);
+    return true;
+  }
+  if (node.opType === 'Sum' && rest.length > 0) {
+    const last = rest.pop()!;
+    b.node('Add', [rest.reduce((a, v) => b.op.add(a, v), x), last], {}, output);
+    return true;
+  }
+  return false;
+}
+
+/**
+ * Makes a forward model trainable: appends a loss and its gradients with respect to the parameters, in
+ * ordinary operators. Reverse-mode differentiation; shapes come from one or two runs on zeros.
+ * @throws OnnxModelError `unsupported-operator` before anything runs, naming node, operator, operator
+ * set and remedy; `unknown-value`, `unsupported-model`, `invalid-option`
+ */
+export async function makeTrainable(
+  source: Uint8Array | Model,
+  {
+    ort,
+    loss,
+    trainable,
+    initialize,
+    dimensions = {},
+    rules = {},
+    sessionOptions = {},
+  }: TrainableOptions,
+): Promise<TrainableModel> {
+  const given = source instanceof Uint8Array ? decodeModel(source) : source;
+  const all = { ...ownRules, ...rules };
+  const raised = upgrade(given, PREFIX);
+  const { opset, constants } = raised;
+  const forward = settle(raised.model, dimensions);
+  const graph = { ...forward.graph! };
+
+  const half = (graph.initializer ?? []).find(({ dataType }) => dataType === elementTypes.float16);
+  if (half) {
+    const message = `'${half.name}' is float16; give the model in float32.`;
+    throw new OnnxModelError('unsupported-model', message, half.name, 'float16');
+  }
+
+  // The loss is a part of the graph like any other.
+  const lossBuilder = new Emitter(`${PREFIX}loss/`);
+  const extra: ValueInfo[] = [];
+  let lossValue: Value;
+  const known = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
+  const outputs = (given.graph?.output ?? []).map(({ name = '' }) => name);
+  const target =
+    typeof loss === 'string' ? loss : (loss.output ?? (outputs.length === 1 ? outputs[0]! : ''));
+  if (!known.has(target)) {
+    const message = `The loss is to be taken of '${target}', which is no value of the model; its outputs are ${outputs.map((n) => `'${n}'`).join(', ')}.`;
+    throw new OnnxModelError('unknown-value', message, target);
+  }
+
+  const held = new Map((graph.initializer ?? []).map((t) => [t.name ?? '', t]));
+  const statistics = new Set(
+    (graph.node ?? []).flatMap(({ opType, input = [] }) =>
+      opType === 'BatchNormalization' ? input.slice(3) : [],
+    ),
+  );
+  const choices = trainable === undefined ? undefined : ([trainable].flat() as Choice[]);
+  for (const choice of choices ?? []) {
+    if (typeof choice === 'string' && !held.has(choice)) {
+      const message = `'${choice}' is no initializer of the model; those are ${[...held.keys()].map((n) => `'${n}'`).join(', ')}.`;
+      throw new OnnxModelError('unknown-value', message, choice);
+    }
+  }
+  const candidates = new Set(
+    [...held.values()]
+      .filter((tensor) => {
+        const { name = '', dataType } = tensor;
+        const shape = shapeOf(tensor);
+        if (choices) return choices.some((choice) => matches(choice, name, shape));
+        return (
+          dataType === elementTypes.float32 &&
+          sizeOf(shape) > 1 &&
+          !constants.has(name) &&
+          !statistics.has(name)
+        );
+      })
+      .map(({ name = '' }) => name),
+  );
+  const reached = pathOf(graph, candidates, target, isStop);
+  checkRules(reached.nodes, all, opset);
+  if (![...candidates].some((name) => reached.values.has(name))) {
+    // Perhaps all parameters are inside of a node's subgraphs.
+    const inputs = (graph.input ?? []).map(({ name = '' }) => name);
+    const whole = new Set([...inputs, ...held.keys()]);
+    checkRules(pathOf(graph, whole, target, () => false).nodes, all, opset);
+    const message = 'The loss depends on no trainable parameter; look at `trainable` and `loss`.';
+    throw new OnnxModelError('invalid-option', message, 'trainable');
+  }
+
+  // Everything is checked that can be without running. The output's shape decides the loss's inputs.
+  if (typeof loss === 'string') lossValue = loss;
+  else {
+    let shape = shapeTold((given.graph?.output ?? []).find(({ name }) => name === target));
+    const { shapes } = await probe(ort, forward, sessionOptions);
+    const symbols = new Map<string, string>();
+    for (const { name, type } of graph.input ?? []) {
+      type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
+        const extent = shapes.get(name!)![axis]!;
+        if (dimParam && typeof extent !== 'number') symbols.set(String(extent.probes), dimParam);
+      });
+    }
+    shape = shapes
+      .get(target)!
+      .map((e, i) =>
+        typeof e === 'number' ? e : (symbols.get(String(e.probes)) ?? `${target}:${i}`),
+      );
+    lossValue = loss.append(lossBuilder, target, extra, shape);
+  }
+  graph.node = [...(graph.node ?? []), ...lossBuilder.nodes];
+  graph.initializer = [...(graph.initializer ?? []), ...lossBuilder.constants.values()];
+  graph.input = [...(graph.input ?? []), ...extra];
+
+  const path = pathOf(graph, candidates, lossValue, isStop);
+  const wanted = new Set([...candidates].filter((name) => path.values.has(name)));
+  const missed = [...candidates].find((name) => !wanted.has(name) && choices?.includes(name));
+  if (missed !== undefined) {
+    const message = `The loss does not depend on '${missed}'; leave it out of \`trainable\`.`;
+    throw new OnnxModelError('invalid-option', message, 'trainable', missed);
+  }
+  checkRules(path.nodes, all, opset);
+  const probed = await probe(ort, { ...forward, graph }, sessionOptions);
+  const builder = new Emitter(PREFIX);
+  const found = differentiate(builder, graph, {
+    loss: lossValue,
+    wanted,
+    probed,
+    rules: all,
+    opset,
+  });
+
+  const names = [...wanted].filter((name) => found.has(name));
+  let initializer = graph.initializer;
+  if (initialize !== undefined) {
+    const next = random(initialize);
+    initializer = initializer.map((t) =>
+      names.includes(t.name ?? '') ? initial(t, graph, next) : t,
+    );
+  }
+  const low = new Emitter(`${PREFIX}lowered/`);
+  const nodes = graph.node.flatMap((node) => {
+    const start = low.nodes.length;
+    return lowered(low, node) ? low.nodes.slice(start) : [node];
+  });
+  const before = initializer.slice(0, forward.graph!.initializer!.length);
+  return {
+    loss: lossValue,
+    gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
+    forward: { ...forward, graph: { ...forward.graph, initializer: before } },
+    model: {
+      ...forward,
+      graph: {
+        ...graph,
+        node: [...nodes, ...builder.nodes],
+        initializer: [...initializer, ...low.constants.values(), ...builder.constants.values()],
+        output: [
+          makeValueInfo(lossValue, 'float32', probed.shapes.get(lossValue) as number[]),
+          ...(graph.output ?? []).filter(({ name }) => name !== lossValue),
+        ],
+      },
+    },
+  };
+}
