@@ -12,6 +12,9 @@ export {
 export {
   tfjsCpu as 'tfjs-cpu',
   tfjsWasm as 'tfjs-wasm',
+  tfjsWasmThreaded as 'tfjs-wasm-threaded',
+  tfjsWebgl as 'tfjs-webgl',
+  tfjsWebgpu as 'tfjs-webgpu',
 } from '../packages/tfjs/conformance/targets.mjs';
 export {
   webgpu,

@@ -26,13 +26,21 @@ export async function useBackend(name) {
   }
 }
 
-/** Results of the suite. `only`: checks whose id begins so. */
-globalThis.conformanceOf = async (name, only = '') => {
+let session;
+
+/** What the session is, as far as it can leave the page. */
+globalThis.openSession = async (name, options) => {
   await useBackend(name);
-  const session = new Session(tfjsTarget(`tfjs-${name}`));
+  session = new Session(tfjsTarget(`tfjs-${name}`), options);
+  return { seed: session.seed, checks: session.checks.map(({ id, tier }) => ({ id, tier })) };
+};
+
+globalThis.runCheck = (id) => session.run(session.checks.find((check) => check.id === id));
+
+/** Results of the whole suite. */
+globalThis.conformanceOf = async (name) => {
+  await openSession(name);
   const results = [];
-  for (const check of session.checks) {
-    if (check.id.startsWith(only)) results.push(await session.run(check));
-  }
+  for (const check of session.checks) results.push(await session.run(check));
   return results;
 };

@@ -32,3 +32,21 @@ const target = (backend) => async () => {
 
 export const tfjsCpu = target('cpu');
 export const tfjsWasm = target('wasm');
+
+/** The checks run in a Chromium from npm, which the session closes at its end. */
+const inPage = (backend) => async (options) => {
+  const { tfjsPage } = await import('./page.mjs');
+  const { browser, page } = await tfjsPage({ threads: backend === 'wasm-threaded' });
+  const call = (expression) => page.evaluate(expression);
+  return {
+    name: `tfjs-${backend}`,
+    dtype: 'float32',
+    ...(await call(`openSession('${backend}', ${JSON.stringify(options ?? {})})`)),
+    run: ({ id }) => call(`runCheck(${JSON.stringify(id)})`),
+    close: () => browser.close(),
+  };
+};
+
+export const tfjsWasmThreaded = inPage('wasm-threaded');
+export const tfjsWebgl = inPage('webgl');
+export const tfjsWebgpu = inPage('webgpu');
