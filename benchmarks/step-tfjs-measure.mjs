@@ -1,6 +1,9 @@
 // Runs in Node and in a page: time of a whole applyGradients as a ratio to tf.train.adam's.
 import { scheduleFreeAdan } from '@schedule-free-adan/tfjs';
+import '@schedule-free-adan/tfjs/convolution-gradients';
+import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
+import { batchLoss, buildModel, variablesOf } from '../examples/digits/dist/model.js';
 
 const cases = [
   { name: '1 × 1M', count: 1, size: 1_000_000 },
@@ -38,12 +41,47 @@ function contestant(name, make, count, size) {
   };
 }
 
+/** Whole training steps of one of the demo's models on one batch: forward, backward, optimizer. */
+function trainee(name, make, model) {
+  const network = buildModel[model](name, 1);
+  const variables = variablesOf(network);
+  const size = 128;
+  const pixels = Float32Array.from({ length: size * 784 }, (_, i) => (i % 7) / 7);
+  const targets = Float32Array.from({ length: size * 10 }, (_, i) => Number(i % 11 === 0));
+  const optimizer = make();
+  return {
+    async time(steps) {
+      const start = performance.now();
+      for (let k = 0; k < steps; k++) {
+        optimizer.minimize(() => batchLoss(network, { size, pixels, targets }), false, variables);
+      }
+      await settle(variables.at(-1));
+      return (performance.now() - start) / steps;
+    },
+    dispose() {
+      optimizer.dispose();
+      network.dispose();
+    },
+  };
+}
+const models = ['mlp', 'cnn'];
+
 /** Ours and Adam's steps by turns, so that both meet the same neighbours. */
 export async function measureSteps({ rounds = 15, steps = 5, options = {} } = {}) {
   const rows = [];
-  for (const { name, count, size } of cases) {
-    const ours = contestant('ours', () => scheduleFreeAdan(options), count, size);
-    const adam = contestant('adam', () => tf.train.adam(0.001), count, size);
+  const pairs = [
+    ...cases.map(({ name, count, size }) => [
+      name,
+      (who, make) => contestant(who, make, count, size),
+    ]),
+    // A convolution on the cpu backend takes seconds.
+    ...models
+      .filter((model) => model === 'mlp' || tf.getBackend() !== 'cpu')
+      .map((model) => [`step, ${model}`, (who, make) => trainee(who, make, model)]),
+  ];
+  for (const [name, make] of pairs) {
+    const ours = make('ours', () => scheduleFreeAdan(options));
+    const adam = make('adam', () => tf.train.adam(0.001));
     const times = [];
     for (let round = -2; round < rounds; round++) {
       const pair = [await ours.time(steps), await adam.time(steps)];

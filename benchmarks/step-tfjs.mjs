@@ -1,5 +1,5 @@
 // npm run bench -- step-tfjs [--json FILE] [--backends cpu,wasm,…] [--rounds N] [--options JSON]
-// applyGradients of ours against tf.train.adam's, interleaved: in Node on cpu and wasm, in Chromium on
+// applyGradients of ours against tf.train.adam's, and whole training steps of the demo's models, interleaved: in Node on cpu and wasm, in Chromium on
 // wasm (one thread and several), webgl and webgpu.
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';

@@ -45,6 +45,12 @@ const budgets: [string, string, number, string[]][] = [
     ['@schedule-free-adan/*', '@tensorflow/*'],
   ],
   [
+    'its gradients of convolutions, imported apart',
+    'packages/tfjs/dist/convolution-gradients.js',
+    1600,
+    ['@tensorflow/*'],
+  ],
+  [
     'the printers of kernels, which the adapters share',
     'packages/core/dist/interpreters/index.js',
     3000,

@@ -3,6 +3,7 @@ import { InputError } from './errors.js';
 import {
   backendNames,
   hyperparameters,
+  modelNames,
   optimizerNames,
   type Settings,
   trainingDigits,
@@ -11,10 +12,11 @@ import {
 const anyOf = (names: readonly string[]) =>
   new Intl.ListFormat('en', { type: 'disjunction' }).format(names);
 
-export const usage = `Trains a 784-128-10 network on the MNIST digits, with Schedule-Free Adan and tf.train.adam.
+export const usage = `Trains a small network on the MNIST digits, with Schedule-Free Adan and tf.train.adam.
 
   npm run demo -- [options]
 
+  --model NAME         mlp: 784-128-10, or cnn: two convolutions    (default mlp)
   --epochs N           passes over the training digits              (default 3)
   --optimizer NAME     sf-adan, adam or both, epoch by epoch        (default both)
   --backend NAME       ${anyOf(backendNames).padEnd(45)}(default wasm;
@@ -100,6 +102,7 @@ export interface Arguments {
 }
 
 const optionTypes = {
+  model: { type: 'string' },
   epochs: { type: 'string' },
   optimizer: { type: 'string' },
   backend: { type: 'string' },
@@ -123,6 +126,9 @@ export function readArguments(args: readonly string[]): Arguments {
     const value = values[name];
     if (typeof value === 'string') put(value);
   };
+  read('model', (v) => {
+    given.model = choice('model', v, modelNames);
+  });
   read('epochs', (v) => {
     given.epochs = integerOption('epochs', v, 1, 1000);
   });
@@ -166,8 +172,14 @@ export function withDefaults(given: Partial<Settings>): Settings {
       `--optimizer is '${optimizer}', but the backend webgpu trains with sf-adan only; leave it out.`,
     );
   }
+  if (onWebGpu && given.model === 'cnn') {
+    throw new InputError(
+      `--model is 'cnn', but the backend webgpu trains the mlp only; leave one of them out.`,
+    );
+  }
   const { learningRate } = hyperparameters[optimizer === 'both' ? 'sf-adan' : optimizer];
   return {
+    model: 'mlp',
     epochs: 3,
     optimizer,
     backend: 'wasm',

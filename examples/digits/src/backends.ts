@@ -9,6 +9,7 @@ const prepare: Readonly<Record<TfjsBackendName, () => Promise<void>>> = {
     await import('@tensorflow/tfjs-backend-cpu');
   },
   wasm: async () => {
+    await import('@schedule-free-adan/tfjs/convolution-gradients');
     const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
     const entry = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm');
     setWasmPaths(dirname(entry) + sep);

@@ -62,7 +62,8 @@ export function loadRuns(folder: string): SavedRuns {
     throw new InputError(`--resume: ${path} is not a saved run of this version.`);
   }
   return {
-    settings: manifest.settings,
+    // There was no choice of a model once.
+    settings: { ...manifest.settings, model: manifest.settings.model ?? 'mlp' },
     restore: async (runs) => {
       for (const run of runs) {
         const saved = manifest.runs.find((s) => s.optimizer === run.options.optimizer)!;

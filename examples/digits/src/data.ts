@@ -1,10 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { batchSize } from './settings.js';
-
-export const pixelsPerDigit = 28 * 28;
-export const classes = 10;
+import { batchSize, classes, pixelsPerDigit } from './settings.js';
 
 export interface Digits {
   readonly count: number;

@@ -6,7 +6,13 @@ import { interruptedCode, watchInterrupt } from './interrupt.js';
 import { EpochProgress } from './progress.js';
 import { writeReport } from './report.js';
 import { startRuns } from './runs.js';
-import { batchesPerEpoch, batchSize, optimizersOf, type Settings } from './settings.js';
+import {
+  architectures,
+  batchesPerEpoch,
+  batchSize,
+  optimizersOf,
+  type Settings,
+} from './settings.js';
 import { ResultTable } from './table.js';
 import type { Run } from './train.js';
 
@@ -70,9 +76,9 @@ export async function demo(
   const stopped = watchInterrupt(() => console.error('\nStopped without saving.'));
   const runs = await startRuns(settings);
   await saved?.restore(runs);
-  const { backend, limit, seed } = settings;
+  const { model, backend, limit, seed } = settings;
   console.log(
-    `MNIST, ${limit.toLocaleString('en-US')} training digits · 784-128-10 · ` +
+    `MNIST, ${limit.toLocaleString('en-US')} training digits · ${architectures[model]} · ` +
       `batch ${batchSize} · ${backend} · seed ${seed}\n`,
   );
 

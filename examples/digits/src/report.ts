@@ -4,8 +4,8 @@ import { writeAtomically } from './files.js';
 import { type Chart, drawChart } from './plots.js';
 import { duration } from './progress.js';
 import {
+  architectures,
   batchSize,
-  hiddenUnits,
   hyperparameters,
   learningRateOf,
   type OptimizerName,
@@ -152,8 +152,8 @@ ${table([cell('epoch') + heads.join('')], [...rows, ['time per epoch', ...times]
 }
 
 function page(settings: Settings, runs: readonly Run[], charts: readonly Chart[]): string {
-  const { epochs, backend, seed, limit } = settings;
-  const study = readStudy(studyPath);
+  const { model, epochs, backend, seed, limit } = settings;
+  const study = model === 'mlp' ? readStudy(studyPath) : undefined;
   const seconds = runs.reduce(
     (sum, { state }) => sum + state.epochs.reduce((s, epoch) => s + epoch.seconds, 0),
     0,
@@ -185,7 +185,7 @@ ${pageStyle}</style>
 <body>
 <main>
 <h1>Schedule-Free Adan on MNIST digits</h1>
-<p class="lead">A 784-${hiddenUnits}-10 network with ReLU, ${integer(limit)} training digits, batch ${batchSize}, ${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} on tfjs (${backend}), ${duration(seconds)} of training. Same initial weights and same data order for every optimizer.</p>
+<p class="lead">A network of ${architectures[model]} with ReLU, ${integer(limit)} training digits, batch ${batchSize}, ${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} on tfjs (${backend}), ${duration(seconds)} of training. Same initial weights and same data order for every optimizer.</p>
 <div class="figures">
 ${keyFigures(runs, limit)}
 </div>

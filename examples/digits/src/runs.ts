@@ -3,8 +3,9 @@ import type { Run } from './train.js';
 
 /** A fresh run for every optimizer. What a backend needs is loaded for that one only. */
 export async function startRuns(settings: Settings): Promise<Run[]> {
-  const { backend, seed } = settings;
+  const { model, backend, seed } = settings;
   const options = optimizersOf(settings).map((optimizer) => ({
+    model,
     optimizer,
     learningRate: learningRateOf(settings, optimizer),
     seed,

@@ -7,6 +7,13 @@ export type TfjsBackendName = (typeof tfjsBackendNames)[number];
 export const backendNames = [...tfjsBackendNames, 'webgpu'] as const;
 export type BackendName = (typeof backendNames)[number];
 
+export const modelNames = ['mlp', 'cnn'] as const;
+export type ModelName = (typeof modelNames)[number];
+export const architectures: Readonly<Record<ModelName, string>> = {
+  mlp: '784-128-10',
+  cnn: 'two convolutions',
+};
+
 export const titles: Readonly<Record<OptimizerName, string>> = {
   'sf-adan': 'Schedule-Free Adan',
   adam: 'tf.train.adam',
@@ -24,11 +31,14 @@ export const adamLearningRates = [0.001, 0.003, 0.01] as const;
 
 export const batchSize = 128;
 export const hiddenUnits = 128;
+export const pixelsPerDigit = 28 * 28;
+export const classes = 10;
 export const trainingDigits = 60_000;
 export const testDigits = 10_000;
 
 /** All that decides the numbers of a run. */
 export interface Settings {
+  readonly model: ModelName;
   readonly epochs: number;
   readonly optimizer: OptimizerName | 'both';
   readonly backend: BackendName;

@@ -143,7 +143,7 @@ async function main(): Promise<number> {
       .map(({ optimizer, learningRate }) => ({ optimizer, learningRate, seed })),
   );
   for (const [i, options] of pending.entries()) {
-    const run = new TfjsRun(options);
+    const run = new TfjsRun({ model: 'mlp', ...options });
     const { state } = run;
     const name = `${titles[options.optimizer]} ${options.learningRate}, seed ${options.seed}`;
     for (let epoch = 1; epoch <= settings.epochs; epoch++) {

@@ -5,7 +5,7 @@ import { type Digits, readBatch } from './data.js';
 import { batchLoss, buildModel, countCorrect, variablesOf } from './model.js';
 import { createTrainer, type Trainer } from './optimizers.js';
 import { epochOrder } from './random.js';
-import { batchesPerEpoch, type OptimizerName } from './settings.js';
+import { batchesPerEpoch, type ModelName, type OptimizerName } from './settings.js';
 
 /** How many digits are evaluated at a time. */
 const evaluationBatch = 1000;
@@ -32,6 +32,7 @@ export interface RunState {
 }
 
 export interface RunOptions {
+  readonly model: ModelName;
   readonly optimizer: OptimizerName;
   readonly learningRate: number;
   readonly seed: number;
@@ -64,8 +65,8 @@ export class TfjsRun implements Run {
   readonly #trainer: Trainer;
 
   constructor(readonly options: RunOptions) {
-    const { optimizer, learningRate, seed } = options;
-    this.#model = buildModel(optimizer, seed);
+    const { model, optimizer, learningRate, seed } = options;
+    this.#model = buildModel[model](optimizer, seed);
     this.#variables = variablesOf(this.#model);
     this.#trainer = createTrainer[optimizer](learningRate, this.#variables);
   }

@@ -152,6 +152,7 @@ describe('an unbroken run', () => {
   }, 60_000);
 
   it.each([
+    [['--model', 'cnn'], /--model is cnn, but the saved run .* has mlp;/],
     [['--seed', '2'], /--seed is 2, but the saved run .* has 1;/],
     [['--backend', 'cpu'], /--backend is cpu, but the saved run .* has wasm;/],
     [['--optimizer', 'adam'], /--optimizer is adam, but the saved run .* has both;/],
@@ -164,6 +165,22 @@ describe('an unbroken run', () => {
     expect(code).toBe(2);
   });
 });
+
+it('trains a network of convolutions on wasm, and goes on with it', async () => {
+  const json = join(folder, 'cnn.json');
+  const out = join(folder, 'cnn');
+  const args = ['--model', 'cnn', '--limit', '3000', '--epochs', '1', '--optimizer', 'sf-adan'];
+  const first = await run(program, [...args, '--out', out], {
+    interruptWhen: (output) => output.includes('epoch 1/1'),
+  });
+  expect(first.code).toBe(130);
+  const second = await run(program, ['--resume', '--out', out, '--json', json]);
+  expect(second.stdout).toContain('two convolutions');
+  expect(second.code).toBe(0);
+  const [result] = read(json).runs[0]!.epochs;
+  expect(result!.accuracyAtX).toBeGreaterThan(0.7);
+  expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('--model cnn');
+}, 60_000);
 
 it('trains on the cpu backend', async () => {
   const json = join(folder, 'cpu.json');
@@ -180,6 +197,8 @@ describe('bad arguments', () => {
     [['--epochs', 'many'], "--epochs is 'many'; give an integer from 1 to 1000."],
     [['--epochs'], '--epochs needs a value.'],
     [['--epochs', '--resume'], '--epochs needs a value.'],
+    [['--model', 'rnn'], "--model is 'rnn'; give mlp or cnn."],
+    [['--model', 'cnn', '--backend', 'webgpu'], "--model is 'cnn', but the backend webgpu"],
     [['--optimizer', 'sgd'], "--optimizer is 'sgd'; give sf-adan, adam, or both."],
     [['--backend', 'cuda'], "--backend is 'cuda'; give wasm, cpu, or webgpu."],
     [['--learning-rate', '0'], "--learning-rate is '0'; give a number > 0."],
@@ -188,7 +207,7 @@ describe('bad arguments', () => {
     [['--limit', '60001'], "--limit is '60001'; give an integer from 1 to 60000."],
     [['--out', ''], "--out is ''; give a path."],
     [['--resume=yes'], '--resume'],
-    [['--speed', '9'], "Unknown option '--speed'; allowed are --epochs, --optimizer,"],
+    [['--speed', '9'], "Unknown option '--speed'; allowed are --model, --epochs, --optimizer,"],
     [['fast'], "Unexpected argument 'fast'"],
     [['--resume', '--out', 'nowhere'], '--resume: no saved run in nowhere;'],
   ])('%j', async (args, message) => {

@@ -34,6 +34,12 @@ export class VariableCell implements ParameterCell<Tensor> {
     this.acknowledge();
   }
 
+  /** Goes on in a variable, which gets the value that the cell holds. */
+  moveTo(variable: Variable): void {
+    variable.assign(this.get());
+    this.bind(variable);
+  }
+
   acknowledge(): void {
     this.#dataId = this.#variable?.dataId;
   }

@@ -4,6 +4,7 @@ import {
   type Mode,
   type OptimizerOptions,
   type ScheduleFreeAdan,
+  StateError,
   scheduleFreeAdan,
 } from '@schedule-free-adan/core';
 import { decodeCheckpoint, type TrainingState } from '@schedule-free-adan/core/checkpoints';
@@ -51,6 +52,8 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
   #core: ScheduleFreeAdan<tf.Tensor>;
   /** By parameter name: that of the variable when it was first met, also after loading. */
   readonly #cells = new Map<string, VariableCell>();
+  /** The backend of tfjs that was active when the state was last used. */
+  #home = '';
 
   /** @throws OptionError that names the option, its value and what is allowed */
   constructor({ fused = true, ...options }: TfjsOptions = {}) {
@@ -98,7 +101,8 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
   /**
    * One step with gradients taken at y, by variable name. Variables that are not named, or whose
    * gradient is null, keep everything.
-   * @throws ParameterError `unknown-parameter`, `wrong-shape`, `wrong-dtype`; StateError; NonFiniteError
+   * @throws ParameterError `unknown-parameter`, `wrong-shape`, `wrong-dtype`; NonFiniteError; StateError,
+   * `wrong-backend` where the state was left behind on webgpu when another backend became active
    */
   override applyGradients(variableGradients: NamedGradients): void {
     const entries = Array.isArray(variableGradients)
@@ -150,11 +154,13 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
 
   /** x of every variable met so far, as new tensors. */
   evalParameters(): Record<string, tf.Tensor> {
+    this.#checkBackend();
     return this.#core.evalParameters();
   }
 
   /** y of every variable met so far, as new tensors. */
   trainParameters(): Record<string, tf.Tensor> {
+    this.#checkBackend();
     return this.#core.trainParameters();
   }
 
@@ -185,11 +191,10 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     const names = new Map(
       [...matchVariables([...state.tensors.keys()], variables)].map(([name, v]) => [v, name]),
     );
-    const places = new Map<string, Place>();
-    for (const variable of variables) {
-      places.set(names.get(variable) ?? variable.name, { variable });
-    }
-    this.#restore(checkpoint, state, places);
+    const homes = variables.map((v) => [names.get(v) ?? v.name, v] as const);
+    this.#restore(checkpoint, state, placesOf(homes));
+    // Nothing was read of what the variables held: it may lie on a backend that is no longer active.
+    for (const [name, variable] of homes) this.#cells.get(name)!.moveTo(variable);
   }
 
   override async getWeights(): Promise<NamedTensors> {
@@ -210,11 +215,11 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     const words = (await state.tensor.data()) as Int32Array;
     const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength).slice();
     const stored = decodeCheckpoint(bytes);
-    const places = new Map<string, Place>();
-    for (const [name, { x, y }] of stored.tensors) {
-      places.set(name, { held: tf.keep(tf.zeros([...(x ?? y)!.shape])) });
-    }
-    this.#restore(bytes, stored, places);
+    this.#restore(
+      bytes,
+      stored,
+      placesOf([...stored.tensors].map(([k, { x, y }]) => [k, (x ?? y)!])),
+    );
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -250,16 +255,33 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
       core.load(bytes);
     } catch (error) {
       core.dispose();
+      for (const cell of cells.values()) cell.dispose();
       throw error;
     }
     this.dispose();
     this.#core = core;
+    this.#home = tf.getBackend();
     this.#cells.clear();
     for (const [name, cell] of cells) this.#cells.set(name, cell);
   }
 
+  /** What lies on tfjs' webgpu backend can't be trusted to come over when another one becomes active. */
+  #checkBackend(): void {
+    const now = tf.getBackend();
+    if (this.#home === 'webgpu' && now !== this.#home && this.#cells.size > 0) {
+      throw new StateError(
+        'wrong-backend',
+        `The backend is '${now}', and the state lies on '${this.#home}', which can't be read at once; call saveCheckpoint() before tf.setBackend, and loadCheckpoint() after it.`,
+        'backend',
+        now,
+      );
+    }
+    this.#home = now;
+  }
+
   /** The parameter names of these variables, which get a state when they are met for the first time. */
   #meet(variables: readonly tf.Variable[]): string[] {
+    this.#checkBackend();
     const known = new Map<tf.Variable, string>();
     const waiting: string[] = [];
     for (const [name, { variable }] of this.#cells) {
@@ -292,6 +314,7 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
 
   /** A variable that somebody assigned to starts anew from its value: x = y = z. */
   #noticeWrites(): void {
+    this.#checkBackend();
     for (const [name, cell] of this.#cells) {
       if (!cell.written || cell.variable?.isDisposed) continue;
       this.#core.adoptParameter(name);
@@ -299,6 +322,12 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
     }
   }
 }
+
+/** Room for parameters of these shapes, until they are in variables. */
+const placesOf = (shapes: Iterable<readonly [string, { readonly shape: readonly number[] }]>) =>
+  new Map<string, Place>(
+    Array.from(shapes, ([name, { shape }]) => [name, { held: tf.keep(tf.zeros([...shape])) }]),
+  );
 
 /** Pairs stored names with variables: by name, or by name but for a loader's suffix if that is unique. */
 function matchVariables(

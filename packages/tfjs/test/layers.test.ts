@@ -1,39 +1,13 @@
 import '@tensorflow/tfjs-backend-cpu';
+import { scheduleFreeAdan as core } from '@schedule-free-adan/core';
+import { ReferenceBackend, type ReferenceTensor } from '@schedule-free-adan/core/reference';
 import { scheduleFreeAdan } from '@schedule-free-adan/tfjs';
 import { data } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { inputs, makeModel, options, targets, weights } from './scenarios.js';
 
-// A small regression with two dense layers: everything is deterministic.
-const samples = 48;
-const inputs = () =>
-  tf.tensor2d(
-    Array.from({ length: samples * 3 }, (_, i) => Math.sin(i * 1.7)),
-    [samples, 3],
-  );
-const targets = () =>
-  tf.tensor2d(
-    Array.from({ length: samples }, (_, i) => Math.cos(i * 0.9)),
-    [samples, 1],
-  );
-
-function makeModel(): tfl.Sequential {
-  const kernel = (seed: number) => tfl.initializers.glorotNormal({ seed });
-  return tfl.sequential({
-    layers: [
-      tfl.layers.dense({
-        units: 6,
-        activation: 'tanh',
-        inputShape: [3],
-        kernelInitializer: kernel(1),
-      }),
-      tfl.layers.dense({ units: 1, kernelInitializer: kernel(2) }),
-    ],
-  });
-}
-
-const options = { learningRate: 0.05, weightDecay: 0.01, warmupSteps: 3 };
 const compile = (model: tfl.LayersModel, optimizer = scheduleFreeAdan(options)) => {
   model.compile({ optimizer, loss: 'meanSquaredError' });
   return optimizer;
@@ -42,8 +16,6 @@ const compile = (model: tfl.LayersModel, optimizer = scheduleFreeAdan(options)) 
 /** The loss with the variables as they are, without the Layers API. */
 const lossByHand = (model: tfl.LayersModel, x: tf.Tensor, y: tf.Tensor): number =>
   tf.tidy(() => tf.losses.meanSquaredError(y, model.predict(x) as tf.Tensor).dataSync()[0]!);
-
-const weights = (model: tfl.LayersModel) => model.getWeights().map((w) => [...w.dataSync()]);
 
 beforeEach(async () => {
   await tf.setBackend('cpu');
@@ -255,6 +227,96 @@ describe('layers that are frozen and unfrozen', () => {
     }, trainable);
     expect(seen).toEqual(x);
     tf.dispose([value, grads]);
+  });
+});
+
+describe('models that share layers', () => {
+  /** Two models over one layer, each with a head of its own, and the variables that each trains. */
+  const pair = () => {
+    const dense = (units: number, seed: number) =>
+      tfl.layers.dense({ units, kernelInitializer: tfl.initializers.glorotNormal({ seed }) });
+    const input = tfl.input({ shape: [3] });
+    const trunk = dense(4, 1).apply(input) as tfl.SymbolicTensor;
+    const outputs = [2, 3].map((seed) => dense(1, seed).apply(trunk) as tfl.SymbolicTensor);
+    const models = outputs.map((output) => tfl.model({ inputs: input, outputs: output }));
+    return { models, both: tfl.model({ inputs: input, outputs }) };
+  };
+  const variablesOf = (model: tfl.LayersModel) =>
+    model.trainableWeights.map((w) => w.read() as tf.Variable);
+  const tasks = () => [targets(), tf.neg(targets())];
+  const loss = (model: tfl.LayersModel, x: tf.Tensor, y: tf.Tensor) =>
+    tf.losses.meanSquaredError(y, model.apply(x) as tf.Tensor) as tf.Scalar;
+
+  /** The same steps by the float64 optimizer of the core, which knows variables by name only. */
+  const oracle = (variables: readonly tf.Variable[]) => {
+    const backend = new ReferenceBackend();
+    const values = variables.map(
+      (v) => [v.name, backend.upload(Float64Array.from(v.dataSync()), v.shape)] as const,
+    );
+    const optimizer = core(backend, values, options);
+    const put = (v: tf.Variable, tensor: ReferenceTensor) =>
+      v.assign(tf.tensor(Float32Array.from(backend.downloadSync(tensor)), v.shape));
+    return {
+      step(loss: () => tf.Scalar, own: tf.Variable[]) {
+        for (const v of own) put(v, optimizer.parameter(v.name));
+        const { grads } = tf.variableGrads(loss, own);
+        const gradients = Object.entries(grads).map(([name, g]) => [
+          name,
+          backend.upload(Float64Array.from(g.dataSync()), g.shape),
+        ]);
+        optimizer.step(Object.fromEntries(gradients));
+      },
+      end() {
+        const x = optimizer.evalParameters();
+        for (const v of variables) put(v, x[v.name]!);
+      },
+    };
+  };
+  const expectSame = (actual: tfl.LayersModel, expected: tfl.LayersModel) => {
+    const values = weights(expected).flat();
+    expect(values).toHaveLength(26);
+    for (const [i, value] of weights(actual).flat().entries())
+      expect(value).toBeCloseTo(values[i]!, 5);
+  };
+
+  test('each compiled with the same optimizer: the shared state goes on from one to the other', async () => {
+    const [x, y] = [inputs(), tasks()];
+    const [fitted, byHand] = [pair(), pair()];
+    const optimizer = scheduleFreeAdan(options);
+    const own = oracle(variablesOf(byHand.both));
+    for (const model of fitted.models) compile(model, optimizer);
+    for (let round = 0; round < 3; round++) {
+      for (const [i, model] of fitted.models.entries()) {
+        await model.fit(x, y[i]!, { epochs: 2, batchSize: 48, shuffle: false });
+        const mine = byHand.models[i]!;
+        for (let k = 0; k < 2; k++) own.step(() => loss(mine, x, y[i]!), variablesOf(mine));
+      }
+    }
+    own.end();
+    expectSame(fitted.both, byHand.both);
+  });
+
+  test('one optimizer over both at once: minimize, and a model with two outputs', async () => {
+    const [x, y] = [inputs(), tasks()];
+    const [fitted, minimized, byHand] = [pair(), pair(), pair()];
+    const joint = ({ models }: ReturnType<typeof pair>) => {
+      const [first, second] = models.map((model, i) => loss(model, x, y[i]!));
+      return tf.add(first!, second!) as tf.Scalar;
+    };
+    fitted.both.compile({
+      optimizer: scheduleFreeAdan(options),
+      loss: ['meanSquaredError', 'meanSquaredError'],
+    });
+    await fitted.both.fit(x, y, { epochs: 5, batchSize: 48, shuffle: false });
+    const optimizer = scheduleFreeAdan(options);
+    const own = oracle(variablesOf(byHand.both));
+    for (let k = 0; k < 5; k++) {
+      optimizer.minimize(() => joint(minimized), false, variablesOf(minimized.both));
+      own.step(() => joint(byHand), variablesOf(byHand.both));
+    }
+    own.end();
+    expectSame(fitted.both, byHand.both);
+    expectSame(minimized.both, byHand.both);
   });
 });
 

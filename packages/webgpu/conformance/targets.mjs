@@ -11,7 +11,13 @@ export function webgpuTargets(device, options = {}) {
       backend: async () => new WebGpuBackend(await device(), options),
     }),
     'webgpu-arena': classTarget('webgpu-arena', device, options, inArena),
-    'webgpu-own-buffers': classTarget('webgpu-own-buffers', device, options, inOwnBuffers),
+    // Small workgroups: a large parameter needs more of them than fit in one dimension.
+    'webgpu-own-buffers': classTarget(
+      'webgpu-own-buffers',
+      device,
+      { workgroupSize: 64, ...options },
+      inOwnBuffers,
+    ),
   };
 }
 

@@ -5,7 +5,7 @@ import { Plan } from './plan.js';
 import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
 
 export interface WebGpuBackendOptions {
-  /** Invocations per workgroup. Default 64; the same bits for every size. */
+  /** Invocations per workgroup. Default 256, or what the device can do; the same bits for every size. */
   readonly workgroupSize?: number;
   /** `'float16'` keeps m, v and the previous gradient as pairs of float16. Default `'float32'`. */
   readonly state?: 'float32' | 'float16';
@@ -53,12 +53,13 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     readonly device: GPUDevice,
     options: WebGpuBackendOptions = {},
   ) {
-    this.workgroupSize = options.workgroupSize ?? 64;
+    const { maxComputeInvocationsPerWorkgroup: most } = device.limits;
+    this.workgroupSize = options.workgroupSize ?? Math.min(256, most);
     this.normThreads = options.normThreads ?? 4096;
     this.half = options.state === 'float16';
     const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
-    const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    this.chunkBytes = Math.min(options.chunkBytes ?? most, most);
+    const largest = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    this.chunkBytes = Math.min(options.chunkBytes ?? largest, largest);
     this.#pipelines = pipelines.get(device) ?? new Map();
     pipelines.set(device, this.#pipelines);
     device.lost.then(({ reason, message }) => {

@@ -26,6 +26,12 @@ export interface StepVariant {
   readonly half: boolean;
   /** Room for that many sets of coefficients. */
   readonly groups: number;
+  /** Vectors in every array, where that is known beforehand: saves looking up each array's length. */
+  readonly vectors?: number | undefined;
+  /** Words of the control buffer, likewise. */
+  readonly words?: number | undefined;
+  /** Coefficients that are the same in all sets and steps: printed, not read. */
+  readonly constants?: Partial<Coefficients>;
 }
 
 /** The state that a kernel has an array of, in the order of its bindings from 4 on. */
@@ -58,9 +64,15 @@ const invocation = `@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups
   @builtin(local_invocation_index) lane: u32`;
 const index = 'let i = (group.y * groups.x + group.x) * workgroupSize + lane;';
 
-const storage = (binding: number, access: string, name: string, type: string) =>
-  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
-const sized = 'override workgroupSize: u32 = 64;';
+const storage = (
+  binding: number,
+  access: string,
+  name: string,
+  type: string,
+  length?: number | undefined,
+) =>
+  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}${length ? `, ${length}` : ''}>;`;
+const sized = 'override workgroupSize: u32 = 256;';
 const tree = (combine: string) => `for (var width = 32u; width > 0; width /= 2) {
     workgroupBarrier();
     if (lane < width) { shares[lane] = ${combine}; }
@@ -84,11 +96,16 @@ const storer = (name: string, packed: boolean) =>
 
 /** The fused step: the rule of the core, written down for four numbers at a time. */
 export function stepKernel(variant: StepVariant, coefficients: Coefficients): string {
-  const { form, packed } = variant;
+  const { form, packed, vectors, constants = {} } = variant;
   const names = Object.keys(coefficients) as CoefficientName[];
   const keys = tensorKeys(form);
   const half = (key: StateKey) => variant.half && halfKeys.includes(key);
-  const c = Object.fromEntries(names.map((name) => [name, atom(`c.${name}`)]));
+  const c = Object.fromEntries(
+    names.map((name) => {
+      const value = constants[name];
+      return [name, atom(value === undefined ? `c.${name}` : `${Math.fround(value)}f`)];
+    }),
+  );
   const state = Object.fromEntries(keys.map((key) => [key, atom(key === 'g' ? 'previous' : key)]));
   const rule = printer(wgsl);
   const next = updateRule(
@@ -109,14 +126,14 @@ export function stepKernel(variant: StepVariant, coefficients: Coefficients): st
   return lines(
     range,
     request(names, variant.groups),
-    storage(0, 'read', 'control', 'u32'),
+    storage(0, 'read', 'control', 'u32', variant.words),
     uniform(1, 'request', 'Request'),
     uniform(2, 'range', 'Range'),
-    storage(3, 'read', 'gradients', packed ? 'vec4f' : 'f32'),
+    storage(3, 'read', 'gradients', packed ? 'vec4f' : 'f32', vectors),
     ...keys.map((key, k) =>
       key === 'parameter'
-        ? storage(4 + k, 'read_write', 'parameters', packed ? 'vec4f' : 'f32')
-        : storage(4 + k, 'read_write', `state_${key}`, half(key) ? 'vec2u' : 'vec4f'),
+        ? storage(4 + k, 'read_write', 'parameters', packed ? 'vec4f' : 'f32', vectors)
+        : storage(4 + k, 'read_write', `state_${key}`, half(key) ? 'vec2u' : 'vec4f', vectors),
     ),
     sized,
     loader('gradients', packed),
@@ -156,12 +173,17 @@ fn narrow(values: vec4f) -> vec2u {
  * First pass over the gradients: every thread sums its share of one tensor, without meeting others.
  * Who sums what depends on the tensors alone, so that every layout and workgroup size gives the same bits.
  */
-export function normKernel(clipping: boolean, checking: boolean, packed: boolean): string {
+export function normKernel(
+  clipping: boolean,
+  checking: boolean,
+  packed: boolean,
+  vectors?: number | undefined,
+): string {
   return lines(
     range,
     storage(0, 'read', 'control', 'u32'),
     uniform(1, 'range', 'Range'),
-    storage(2, 'read', 'gradients', packed ? 'vec4f' : 'f32'),
+    storage(2, 'read', 'gradients', packed ? 'vec4f' : 'f32', vectors),
     storage(3, 'read_write', 'partials', 'vec2f'),
     sized,
     loader('gradients', packed),

@@ -1,5 +1,6 @@
 import type { StepEntry, StepGroup, StepMetrics, StepRequest } from '@schedule-free-adan/core';
 import {
+  type CoefficientName,
   type Coefficients,
   coefficients,
   type ElementState,
@@ -260,7 +261,7 @@ export class Plan {
     { maxGradNorm, epsilon, entries }: StepRequest<GpuTensor>,
     groups: readonly StepGroup[],
     forms: (form: RuleForm) => RuleForm,
-  ): Coefficients {
+  ): Coefficients[] {
     const { backend } = this;
     while (this.#groups < groups.length) {
       this.#groups *= 2;
@@ -284,12 +285,14 @@ export class Plan {
       floats.set(Object.values({ ...sets[k]!, ...neutral }), 4 + 20 * k);
     });
     backend.write(this.#request.buffer, 0, words);
-    return sets[0]!;
+    return sets;
   }
 
   // Commands
 
-  #encode({ maxGradNorm, skipNonFinite: checking }: StepRequest<GpuTensor>, set: Coefficients) {
+  #encode({ maxGradNorm, skipNonFinite: checking }: StepRequest<GpuTensor>, sets: Coefficients[]) {
+    const [set] = sets as [Coefficients];
+    const constants = agreed(sets);
     const clipping = maxGradNorm > 0;
     const groups = this.#groups;
     const [control, request, partials] = [this.#control, this.#request!, this.#partials];
@@ -302,7 +305,7 @@ export class Plan {
     const looking = clipping || checking;
     if (looking) {
       for (const segment of this.#segments) {
-        const code = () => normKernel(clipping, checking, isPacked(segment));
+        const code = () => normKernel(clipping, checking, isPacked(segment), knownVectors(segment));
         const bindings = () => [control, range(segment), whole(segment.gradients), partials];
         this.#run(segment, `norm ${key}`, code, bindings, segment.itemCount);
       }
@@ -323,7 +326,10 @@ export class Plan {
         const form: RuleForm = JSON.parse(text);
         const code = () => {
           const packed = isPacked(segment);
-          return stepKernel({ form, clipping, checking, fresh, single, packed, half, groups }, set);
+          const vectors = knownVectors(segment);
+          const how = { form, clipping, checking, fresh, single, packed, half, groups };
+          const words = vectors && control.buffer.size / 4;
+          return stepKernel({ ...how, vectors, words, constants }, set);
         };
         const bindings = () => [
           control,
@@ -334,7 +340,13 @@ export class Plan {
             name === 'parameter' ? whole(segment.parameters) : segment.planes.get(name)!,
           ),
         ];
-        this.#run(segment, key + fresh + text, code, bindings, vectorsOf(segment));
+        this.#run(
+          segment,
+          key + fresh + text + JSON.stringify(constants),
+          code,
+          bindings,
+          vectorsOf(segment),
+        );
       });
     }
   }
@@ -366,6 +378,22 @@ const isAlone = ({ single, slots, bytes }: Segment) =>
   single || bytes - 4 * slots[0]!.state.parameter.length < 256;
 const vectorsOf = ({ single, slots, bytes }: Segment) =>
   single ? Math.ceil(slots[0]!.state.parameter.length / 4) : bytes / 16;
+
+/** An arena's kernels know its size; for buffers of the user's, one kernel serves every size. */
+const knownVectors = (segment: Segment) => (segment.single ? undefined : vectorsOf(segment));
+
+/** Hyperparameters that stay as they are from step to step. */
+const STEADY = [
+  ...['momentum', 'oneMinusMomentum', 'beta1', 'oneMinusBeta1', 'beta2', 'oneMinusBeta2'],
+  ...['beta3', 'oneMinusBeta3', 'epsilon'],
+] as CoefficientName[];
+const agreed = (sets: readonly Coefficients[]): Partial<Coefficients> =>
+  Object.fromEntries(
+    STEADY.filter((name) => sets.every((set) => set[name] === sets[0]![name])).map((name) => [
+      name,
+      sets[0]![name],
+    ]),
+  );
 
 /** Of a user's buffer, nothing is touched but what he gave. */
 const exact = (place: GpuTensor | Storage): place is GpuTensor =>

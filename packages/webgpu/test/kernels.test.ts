@@ -31,6 +31,15 @@ describe('the printed kernels', () => {
     expect(stepKernel(plain, coefficients)).toMatchSnapshot();
   });
 
+  test('the step of an arena, whose size and steady hyperparameters are known', () => {
+    const { momentum, beta2, epsilon } = coefficients;
+    const more = { single: true, fresh: false, vectors: 1024, words: 64 };
+    const constants = { momentum, beta2, epsilon };
+    const code = with_({}, { ...more, constants });
+    expect(code).toMatchSnapshot();
+    expect(code).not.toMatch(/array<(vec4f|u32)>|c\.beta2|c\.epsilon/);
+  });
+
   test('everything in use', () => {
     const options = { betas: [0.9, 0.92, 0.99], weightDecay: 0.1 };
     const more = { clipping: true, checking: true, half: true, packed: false, groups: 4 };

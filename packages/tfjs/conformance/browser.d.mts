@@ -1,0 +1,3 @@
+export function useBackend(
+  name: 'cpu' | 'wasm' | 'wasm-threaded' | 'webgl' | 'webgpu',
+): Promise<void>;
