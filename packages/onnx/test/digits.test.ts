@@ -5,8 +5,9 @@ import '@tensorflow/tfjs-core/dist/register_all_gradients.js';
 import '@tensorflow/tfjs-backend-cpu';
 import * as native from 'onnxruntime-node';
 import * as web from 'onnxruntime-web';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readDigits } from '../../../examples/digits/src/data.js';
+import { onnxPage } from '../conformance/page.mjs';
 import { OrtTrainer, type OrtTrainerOptions } from '../src/index.js';
 import { decodeModel, encodeModel } from '../src/model/index.js';
 import type { OrtModule } from '../src/runtime.js';
@@ -149,6 +150,61 @@ for (const [runtime, ort] of runtimes) {
     await graph.dispose();
   });
 }
+
+describe('in Chromium, on webgpu', () => {
+  let started: Awaited<ReturnType<typeof onnxPage>>;
+  const call = <R>(name: string, argument: unknown): Promise<R> =>
+    started.page.evaluate(`${name}(${JSON.stringify(argument)})`);
+  beforeAll(async () => {
+    started = await onnxPage({ entry: new URL('../conformance/digits-page.mjs', import.meta.url) });
+    const { images, labels } = readDigits('train', STEPS * batchSize);
+    const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
+    await call('setDigits', {
+      model: base64(encodeModel(digitsModel())),
+      images: base64(images.subarray(0, STEPS * batchSize * 784)),
+      labels: base64(labels.subarray(0, STEPS * batchSize)),
+      batchSize,
+      gradients,
+      options,
+    });
+  }, 60_000);
+  afterAll(() => started?.browser.close());
+
+  test.each(['hybrid', 'graph'])(
+    '%s trains to the same losses, and exports',
+    async (form) => {
+      type Outputs = Record<'loss' | 'logits', number[]>;
+      const { losses, evaluated, plain, exported } = await call<{
+        losses: number[];
+        evaluated: Outputs;
+        plain: Outputs;
+        exported: string;
+      }>('trainDigits', form);
+      near(losses, expected, 4);
+      const bytes = Buffer.from(exported, 'base64');
+      for (const name of ['loss', 'logits'] as const) {
+        near(plain[name], evaluated[name], 5);
+        for (const [, ort] of runtimes) {
+          const session = await ort.InferenceSession.create(bytes);
+          const results = await session.run(feedsFor(ort, batches[9]!));
+          near(results[name]!.data as Float32Array, evaluated[name], 3);
+          await session.release();
+        }
+      }
+    },
+    60_000,
+  );
+
+  test.each(['hybrid', 'graph'])(
+    '%s: several batches are one step',
+    async (form) => {
+      const [one, twice, two] = await call<number[][]>('stepOnSeveral', form);
+      near(twice!, one!, 6);
+      expect(Math.max(...two!.map((v, i) => Math.abs(v - one![i]!)))).toBeGreaterThan(1e-4);
+    },
+    60_000,
+  );
+});
 
 test('a given forward model comes back the same but for its weights', async () => {
   const { graph, ...rest } = digitsModel();

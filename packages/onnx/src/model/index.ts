@@ -23,6 +23,7 @@ export type {
 export {
   type ElementType,
   elementTypes,
+  externalizeData,
   floatValues,
   inlineExternalData,
   makeTensor,

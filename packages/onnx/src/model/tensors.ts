@@ -121,6 +121,58 @@ export function inlineExternalData(
   return copy;
 }
 
+/**
+ * The reverse: moves the values of large initializers out of a model, into one file beside it. Offsets
+ * are multiples of 4096, so that a runtime may map the file.
+ * @param location name of that file, relative to the model's
+ * @param options `minimum`: bytes from which values move. Default 1024.
+ * @throws OnnxModelError `invalid-option` for a location that is empty, absolute or leads upwards, or
+ * that the model uses already
+ */
+export function externalizeData(
+  model: Model,
+  location: string,
+  { minimum = 1024 }: { readonly minimum?: number } = {},
+): { model: Model; data: Uint8Array } {
+  if (location === '' || /^[/\\]|^[a-z]:|(^|[/\\])\.\.([/\\]|$)/i.test(location)) {
+    const message = `location is ${JSON.stringify(location)}; give a path below the model's folder.`;
+    throw new OnnxModelError('invalid-option', message, 'location', location);
+  }
+  if (!(minimum >= 0)) {
+    const message = `minimum is ${minimum}; give a number of bytes, 0 or more.`;
+    throw new OnnxModelError('invalid-option', message, 'minimum', minimum);
+  }
+  const copy = structuredCloneOfGraphs(model);
+  const pieces: { offset: number; bytes: Uint8Array }[] = [];
+  let end = 0;
+  const externalize = (tensor: Tensor): Tensor => {
+    const { externalData = [], rawData, ...rest } = tensor;
+    if (isExternal(tensor)) {
+      if (externalData.some(({ key, value }) => key === 'location' && value === location)) {
+        const message = `'${tensor.name ?? ''}' lies in '${location}' already; give another location.`;
+        throw new OnnxModelError('invalid-option', message, 'location', location);
+      }
+      return tensor;
+    }
+    if (!rawData || rawData.length < minimum || rawData.length === 0) return tensor;
+    const offset = Math.ceil(end / 4096) * 4096;
+    end = offset + rawData.length;
+    pieces.push({ offset, bytes: rawData });
+    const entries = { location, offset, length: rawData.length };
+    return {
+      ...rest,
+      dataLocation: 1,
+      externalData: Object.entries(entries).map(([key, value]) => ({ key, value: String(value) })),
+    };
+  };
+  for (const graph of copy.graph ? attributeGraphs(copy.graph) : []) {
+    if (graph.initializer) graph.initializer = graph.initializer.map(externalize);
+  }
+  const data = new Uint8Array(end);
+  for (const { offset, bytes } of pieces) data.set(bytes, offset);
+  return { model: copy, data };
+}
+
 /** Fresh graphs, nodes and attributes, so that the caller's stay as they are; values are shared. */
 function structuredCloneOfGraphs(model: Model): Model {
   const copyGraph = (graph: Graph): Graph => ({
