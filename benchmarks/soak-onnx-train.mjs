@@ -1,7 +1,7 @@
 // What soak-onnx runs, in Node and in a page alike: steps on one and on two batches, evaluations, exports
 // and checkpoints.
 import { OrtTrainer } from '@schedule-free-adan/onnx';
-import { passThroughModel } from '../packages/onnx/conformance/target.mjs';
+import { passThrough } from '../packages/onnx/conformance/target.mjs';
 
 const parameters = Array.from({ length: 8 }, (_, k) => ({
   name: `p${k}`,
@@ -12,9 +12,7 @@ const parameters = Array.from({ length: 8 }, (_, k) => ({
 export async function train({ ort, sessionOptions, form, webgpu }) {
   const trainer = await OrtTrainer.create({
     ort,
-    model: passThroughModel(parameters),
-    loss: 'loss',
-    gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
+    ...passThrough(parameters),
     form,
     sessionOptions,
     webgpu,

@@ -1,11 +1,9 @@
 // The WebGPU step against the streams that it moves, against itself in other layouts, and against Adam in
 // tfjs and in jax-js, on the page of a browser. Timings on a software adapter say nothing about a GPU;
 // ratios on one adapter say how far from its memory's speed the kernels are.
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { WebGpuAdan } from '@schedule-free-adan/webgpu';
-import { build } from 'esbuild';
-import { chromiumPage, nodeDevice } from '../tools/webgpu-runtime.mjs';
+import { modulePage, nodeDevice } from '../tools/webgpu-runtime.mjs';
 import { compare, finish, machine } from './bench.mjs';
 
 const { values: options } = parseArgs({
@@ -189,19 +187,9 @@ if (wanted('f')) {
   }
 }
 if (wanted('d') || wanted('e')) {
-  const entry = fileURLToPath(new URL('./step-webgpu-page.mjs', import.meta.url));
-  const { outputFiles } = await build({
-    entryPoints: [entry],
-    bundle: true,
-    format: 'esm',
-    write: false,
-    external: ['node:*', 'fs', 'path'],
-    logLevel: 'error',
-  });
-  const { browser, page } = await chromiumPage();
+  const entry = new URL('./step-webgpu-page.mjs', import.meta.url);
+  const { browser, page } = await modulePage(entry, { external: ['node:*', 'fs', 'path'] });
   page.on('pageerror', (error) => console.error(String(error)));
-  await page.addScriptTag({ content: outputFiles[0].text, type: 'module' });
-  await page.waitForFunction('globalThis.rivals');
   for (const [letter, rival] of [
     ['d', 'tf.train.adam, tfjs on webgpu'],
     ['e', 'Adam in jax-js on webgpu, jitted'],

@@ -118,6 +118,29 @@ export async function chromiumPage(files = {}, path = '/', { isolated = false } 
   return { browser, page };
 }
 
+/**
+ * A page as chromiumPage gives it, which runs the module `entry`, bundled. Throws what that throws.
+ * `external`: modules that it imports only where there is Node.
+ */
+export async function modulePage(entry, { files = {}, isolated = false, external = [] } = {}) {
+  const { build } = await import('esbuild');
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(entry)],
+    bundle: true,
+    format: 'esm',
+    write: false,
+    logLevel: 'error',
+    external,
+  });
+  const main = { type: 'text/javascript', body: outputFiles[0].text };
+  const { browser, page } = await chromiumPage({ ...files, '/main.js': main }, '/', { isolated });
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(error));
+  await page.addScriptTag({ url: '/main.js', type: 'module' });
+  if (errors.length > 0) throw errors[0];
+  return { browser, page };
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const device = await nodeDevice();
   console.log(`Node: ${device.adapterInfo.vendor} ${device.adapterInfo.description}`);

@@ -36,12 +36,17 @@ export function passThroughModel(parameters) {
   };
 }
 
+/** The same, as a trainer takes it. */
+export const passThrough = (parameters) => ({
+  model: passThroughModel(parameters),
+  loss: 'loss',
+  gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
+});
+
 async function subject(ort, form, { parameters, options }, { sessionOptions, webgpu }) {
   const trainer = await OrtTrainer.create({
     ort,
-    model: passThroughModel(parameters),
-    loss: 'loss',
-    gradients: Object.fromEntries(parameters.map(({ name }) => [name, `d ${name}`])),
+    ...passThrough(parameters),
     form,
     freezable: true,
     sessionOptions,

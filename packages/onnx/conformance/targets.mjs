@@ -1,4 +1,5 @@
 // The targets that the command line and the tests know.
+import { sessionInPage } from '../../../tools/conformance-in-page.mjs';
 import { ortTarget } from './target.mjs';
 
 export { onnxHost, passThroughModel } from './target.mjs';
@@ -13,19 +14,10 @@ const node = (form) => async () => {
   return ortTarget('node', ort, form, { sessionOptions: { intraOpNumThreads: 1 } });
 };
 
-/** The checks run in a Chromium from npm, which the session closes at its end. */
+/** The checks run in a Chromium from npm. */
 const webgpu = (form) => async (options) => {
   const { onnxPage } = await import('./page.mjs');
-  const { browser, page } = await onnxPage();
-  const name = `onnx-webgpu-${form}`;
-  const call = (expression) => page.evaluate(expression);
-  return {
-    name,
-    dtype: 'float32',
-    ...(await call(`openSession('${form}', ${JSON.stringify(options ?? {})})`)),
-    run: ({ id }) => call(`runCheck(${JSON.stringify(id)})`),
-    close: () => browser.close(),
-  };
+  return sessionInPage(`onnx-webgpu-${form}`, await onnxPage(), form, options);
 };
 
 export const onnxWebgpuHybrid = webgpu('hybrid');

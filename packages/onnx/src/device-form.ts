@@ -4,7 +4,7 @@ import { OnnxModelError } from './errors.js';
 import type { Arena, ParameterShape, Place } from './layout.js';
 import { encodeModel } from './model/codec.js';
 import { makeTensor } from './model/tensors.js';
-import { type Feeds, Runner } from './runtime.js';
+import { type Feeds, lossOf, outputsOf, Runner } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { arenaNames, gradientModelOf, separateGradientModelOf } from './training-model.js';
 
@@ -164,7 +164,7 @@ export class DeviceForm implements Form {
     const stayed = new Set(gradients.values());
     for (const output of stayed) results[output]!.dispose();
     const outputs = Object.entries(results).filter(([name]) => !stayed.has(name));
-    return { loss: lossOf(results, context), outputs: Object.fromEntries(outputs) };
+    return { loss: lossOf(results, context.loss), outputs: Object.fromEntries(outputs) };
   }
 
   /** The mean of the gradients of several batches, in one place after the other on the device. */
@@ -206,10 +206,8 @@ export class DeviceForm implements Form {
           sums[sum] = results[gradients]!;
         });
       }
-      total += lossOf(results, context);
-      outputs = Object.fromEntries(
-        Object.entries(results).filter(([name]) => !name.startsWith(prefix)),
-      );
+      total += lossOf(results, context.loss);
+      outputs = outputsOf(results, prefix);
     }
     return { loss: total / batches.length, outputs };
   }
@@ -256,9 +254,6 @@ export class DeviceForm implements Form {
     await this.#adding?.release();
   }
 }
-
-const lossOf = (results: Feeds, { loss }: Context) =>
-  Number((results[loss]!.data as Float32Array)[0]);
 
 /** Where the optimizer keeps its parameters: an arena for each of its buffers. */
 function arenasOf(parameters: readonly ParameterShape[], optimizer: DeviceOptimizer): Arena[] {

@@ -32,7 +32,7 @@ import {
   type StateTensor,
   scalarNames,
 } from './layout.js';
-import { type Feeds, Runner } from './runtime.js';
+import { type Feeds, lossOf, outputsOf, Runner } from './runtime.js';
 import { type Reports, stepGraphOf } from './step-graph.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { gradientModelOf, trainingStepOf } from './training-model.js';
@@ -158,6 +158,10 @@ export class GraphForm implements Form {
     return this.#state.get(name)!.data as Float32Array | Float64Array;
   }
 
+  #held(group: number, key: StateTensor['key']): StateTensor {
+    return this.sessions.layout.state.find((s) => s.group === group && s.key === key)!;
+  }
+
   /** Numbers of a checkpoint as the tensors that the graph reads. */
   #write(state: TrainingState): void {
     const { layout } = this.sessions;
@@ -189,9 +193,7 @@ export class GraphForm implements Form {
   }
 
   #group(hyperparameters: Hyperparameters, k: number): Form['groups'][number] {
-    const { input } = this.sessions.layout.state.find(
-      ({ group, key }) => group === k && key === 'scalars',
-    )!;
+    const { input } = this.#held(k, 'scalars');
     const scalars = () => this.#data(input);
     return {
       get learningRate() {
@@ -208,8 +210,7 @@ export class GraphForm implements Form {
   }
 
   #scalars(k: number): Scalars {
-    const { state } = this.sessions.layout;
-    const numbers = this.#data(state.find((s) => s.group === k && s.key === 'scalars')!.input);
+    const numbers = this.#data(this.#held(k, 'scalars').input);
     const at = (name: (typeof scalarNames)[number]) => numbers[scalarNames.indexOf(name)]!;
     return {
       step: at('step'),
@@ -227,7 +228,7 @@ export class GraphForm implements Form {
       const scalars = advance(this.#scalars(k), hyperparameters);
       const numbers = { ...scalars, learningRate: hyperparameters.learningRate };
       return {
-        tensor: layout.state.find((s) => s.group === k && s.key === 'scalars')!,
+        tensor: this.#held(k, 'scalars'),
         scalars: scalarNames.map((name) => numbers[name]),
         coefficients: Object.values(coefficients({ hyperparameters, scalars })),
       };
@@ -239,7 +240,7 @@ export class GraphForm implements Form {
     await this.#fetch();
     const { layout } = this.sessions;
     const held = (group: number, key: StateTensor['key']) =>
-      this.#data(layout.state.find((s) => s.group === group && s.key === key)!.input);
+      this.#data(this.#held(group, key).input);
     const tensors = new Map<string, StoredParameter>();
     const groups = layout.groups.map(({ form, places }, k) => {
       places.forEach(({ name, shape, start, end }, i) => {
@@ -315,14 +316,8 @@ export class GraphForm implements Form {
     const { loss, prefix } = this.context;
     const { step } = this.sessions;
     const results = await step.run({ ...feeds, ...step.pick(own) });
-    const outputs = Object.entries(results).filter(([name]) => !name.startsWith(prefix));
-    return {
-      results,
-      result: {
-        loss: Number((results[loss]!.data as Float32Array)[0]),
-        outputs: Object.fromEntries(outputs),
-      },
-    };
+    const result = { loss: lossOf(results, loss), outputs: outputsOf(results, prefix) };
+    return { results, result };
   }
 
   async #stepOnSeveral(batches: readonly Feeds[], own: Feeds) {
@@ -347,9 +342,7 @@ export class GraphForm implements Form {
     const arenas = layout.groups.map(({ places }, k) =>
       places.length === 0
         ? new Float32Array()
-        : (this.#data(
-            layout.state.find((s) => s.group === k && s.key === 'parameter')!.input,
-          ) as Float32Array),
+        : (this.#data(this.#held(k, 'parameter').input) as Float32Array),
     );
     const { gradients, result } = await meanGradients(
       context,
@@ -373,10 +366,7 @@ export class GraphForm implements Form {
     const { layout } = this.sessions;
     const values: Record<string, Float32Array> = {};
     const arena = (k: number, key: StateKey, length: number) =>
-      hostTensor(
-        [length],
-        this.#data(layout.state.find((s) => s.group === k && s.key === key)!.input) as Float32Array,
-      );
+      hostTensor([length], this.#data(this.#held(k, key).input) as Float32Array);
     layout.groups.forEach(({ form, places, length, hyperparameters: { momentum } }, k) => {
       if (places.length === 0) return;
       let point = arena(k, 'parameter', length);

@@ -1,7 +1,7 @@
 import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
 import { HostBackend, type HostTensor } from './host.js';
 import type { Arena, ArenaGroup } from './layout.js';
-import type { Feeds, Runner } from './runtime.js';
+import { type Feeds, lossOf, outputsOf, type Runner } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { arenaNames } from './training-model.js';
 
@@ -31,10 +31,8 @@ export async function meanGradients(
     );
     if (i === 0) gradients = found;
     else for (const [k, one] of found.entries()) addTo(gradients[k]!, one);
-    total += Number((results[loss]!.data as Float32Array)[0]);
-    outputs = Object.fromEntries(
-      Object.entries(results).filter(([name]) => !name.startsWith(prefix)),
-    );
+    total += lossOf(results, loss);
+    outputs = outputsOf(results, prefix);
   }
   if (batches.length > 1) for (const one of gradients) scale(one, 1 / batches.length);
   return { gradients, result: { loss: total / batches.length, outputs } };

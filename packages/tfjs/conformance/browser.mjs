@@ -1,5 +1,4 @@
 // Runs in a page: every backend of tfjs that a browser has, and the conformance of the optimizer on it.
-import { Session } from '@schedule-free-adan/conformance';
 import '@schedule-free-adan/tfjs/webgl';
 import '@schedule-free-adan/tfjs/webgpu';
 import '@tensorflow/tfjs-backend-cpu';
@@ -7,6 +6,7 @@ import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';
 import { setThreadsCount, setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
+import { serveSessions } from '../../../tools/conformance-in-page.mjs';
 import { tfjsTarget } from './target.mjs';
 
 setWasmPaths('/wasm/');
@@ -26,21 +26,7 @@ export async function useBackend(name) {
   }
 }
 
-let session;
-
-/** What the session is, as far as it can leave the page. */
-globalThis.openSession = async (name, options) => {
+serveSessions(async (name) => {
   await useBackend(name);
-  session = new Session(tfjsTarget(`tfjs-${name}`), options);
-  return { seed: session.seed, checks: session.checks.map(({ id, tier }) => ({ id, tier })) };
-};
-
-globalThis.runCheck = (id) => session.run(session.checks.find((check) => check.id === id));
-
-/** Results of the whole suite. */
-globalThis.conformanceOf = async (name) => {
-  await openSession(name);
-  const results = [];
-  for (const check of session.checks) results.push(await session.run(check));
-  return results;
-};
+  return tfjsTarget(`tfjs-${name}`);
+});

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { sessionInPage } from '../../../tools/conformance-in-page.mjs';
 import { tfjsTarget } from './target.mjs';
 
 /** The folder with the wasm backend's .wasm files. */
@@ -33,18 +34,11 @@ const target = (backend) => async () => {
 export const tfjsCpu = target('cpu');
 export const tfjsWasm = target('wasm');
 
-/** The checks run in a Chromium from npm, which the session closes at its end. */
+/** The checks run in a Chromium from npm. */
 const inPage = (backend) => async (options) => {
   const { tfjsPage } = await import('./page.mjs');
-  const { browser, page } = await tfjsPage({ threads: backend === 'wasm-threaded' });
-  const call = (expression) => page.evaluate(expression);
-  return {
-    name: `tfjs-${backend}`,
-    dtype: 'float32',
-    ...(await call(`openSession('${backend}', ${JSON.stringify(options ?? {})})`)),
-    run: ({ id }) => call(`runCheck(${JSON.stringify(id)})`),
-    close: () => browser.close(),
-  };
+  const opened = await tfjsPage({ threads: backend === 'wasm-threaded' });
+  return sessionInPage(`tfjs-${backend}`, opened, backend, options);
 };
 
 export const tfjsWasmThreaded = inPage('wasm-threaded');

@@ -319,6 +319,7 @@ export class Plan {
       this.#settled = checking ? 0 : this.#settled + 1;
     }
     const { half } = this.backend;
+    const variant = `${key}${fresh} ${JSON.stringify(constants)} `;
     for (const segment of this.#segments) {
       const single = isAlone(segment);
       segment.forms.forEach((index, f) => {
@@ -340,13 +341,7 @@ export class Plan {
             name === 'parameter' ? whole(segment.parameters) : segment.planes.get(name)!,
           ),
         ];
-        this.#run(
-          segment,
-          key + fresh + text + JSON.stringify(constants),
-          code,
-          bindings,
-          vectorsOf(segment),
-        );
+        this.#run(segment, variant + text, code, bindings, vectorsOf(segment));
       });
     }
   }

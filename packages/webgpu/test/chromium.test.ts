@@ -1,22 +1,13 @@
-import { fileURLToPath } from 'node:url';
 import type { Result } from '@schedule-free-adan/conformance';
-import { build } from 'esbuild';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chromiumPage } from '../../../tools/webgpu-runtime.mjs';
+import { modulePage } from '../../../tools/webgpu-runtime.mjs';
 
 let browser: Browser;
 let page: Page;
 
 beforeAll(async () => {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('../conformance/browser.mjs', import.meta.url))],
-    bundle: true,
-    format: 'esm',
-    write: false,
-  });
-  ({ browser, page } = await chromiumPage());
-  await page.addScriptTag({ content: outputFiles[0]!.text, type: 'module' });
+  ({ browser, page } = await modulePage(new URL('../conformance/browser.mjs', import.meta.url)));
 });
 afterAll(() => browser?.close());
 
