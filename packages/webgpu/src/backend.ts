@@ -248,7 +248,9 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
       const { workgroupSize } = this;
-      const module = this.device.createShaderModule({ code });
+      const module = this.device.createShaderModule({
+        code: `override workgroupSize: u32;\n${code}`,
+      });
       pipeline = this.device.createComputePipeline({
         layout: 'auto',
         compute: { module, constants: { workgroupSize } },
@@ -320,11 +322,10 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     return this.#elementwise('select(b, a, c != 0)', a, b, condition);
   }
   sumOfSquares(a: GpuTensor): GpuTensor {
-    return this.#reduce(a, 'value * value', 'a + b', '0.0');
+    return this.#reduce('total.x', a);
   }
   allFinite(a: GpuTensor): GpuTensor {
-    const finite = 'select(1.0, 0.0, (bitcast<u32>(value) & 0x7f800000) == 0x7f800000)';
-    return this.#reduce(a, finite, 'min(a, b)', '1.0');
+    return this.#reduce('f32(total.y == 0)', a);
   }
 
   #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
@@ -336,10 +337,10 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     return result;
   }
 
-  #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {
-    if (a.length === 0) return this.constant(Number(initial));
+  #reduce(text: string, a: GpuTensor): GpuTensor {
+    if (a.length === 0) return this.constant(text === 'total.x' ? 0 : 1);
     const result = this.#empty([]);
-    const pipeline = this.pipeline(reductionKernel(map, combine, initial));
+    const pipeline = this.pipeline(reductionKernel(text));
     this.dispatch(pipeline, this.bind(pipeline, [a, result]), 1);
     return result;
   }

@@ -5,21 +5,20 @@ import {
   coefficients,
   type ElementState,
   type RuleForm,
-  type StateKey,
 } from '@schedule-free-adan/core/rule';
 import type { Binding, WebGpuBackend } from './backend.js';
 import {
+  coefficientNames,
   firstKernel,
+  fusedKernel,
+  HALF,
   HEADER,
-  halfKeys,
   INACTIVE,
   normKernel,
   REQUEST,
   ROW,
   requestBytes,
-  stepKernel,
-  stepNames,
-  tensorKeys,
+  ruleOf,
   verdictKernel,
 } from './kernels.js';
 import { GpuTensor, padded, type Storage } from './tensor.js';
@@ -28,7 +27,7 @@ import { GpuTensor, padded, type Storage } from './tensor.js';
 interface Segment {
   readonly bytes: number;
   /** One buffer per state tensor, laid out as the parameters are. */
-  readonly planes: Map<StateKey, Storage>;
+  readonly planes: Map<string, Storage>;
   /** Not an arena: one tensor, anywhere. */
   readonly single: boolean;
   parameters: GpuTensor | Storage;
@@ -132,7 +131,7 @@ export class Plan {
     const share = Math.max(8, Math.ceil(total / normThreads));
     const rows = new Uint32Array(ROW * this.#slots.size).fill(INACTIVE);
     const tables: number[] = [];
-    const start = HEADER + this.#slots.size;
+    const start = this.#slots.size;
     const here = () => start + rows.length + tables.length;
     const members = new Map<Segment, Entry[]>();
     this.#partialCount = 0;
@@ -175,9 +174,9 @@ export class Plan {
       }
     }
     this.#sums = here();
-    this.#allocate(start + rows.length, new Set(forms.values()).size);
+    this.#allocate(HEADER + start + rows.length, new Set(forms.values()).size);
     const words = Uint32Array.from([...rows, ...tables]);
-    this.backend.write(this.#control!.buffer, 4 * start, words);
+    this.backend.write(this.#control!.buffer, 4 * (HEADER + start), words);
   }
 
   /** Makes buffers with room for whoever may take part in a later step, unless they are there. */
@@ -244,7 +243,7 @@ export class Plan {
         for (const key of PLANES) {
           const tensor = state[key];
           if (!tensor) continue;
-          const half = backend.half && halfKeys.includes(key);
+          const half = backend.half && HALF.includes(key);
           const scale = half ? 2 : 1;
           let plane = segment.planes.get(key);
           if (!plane || plane.released) {
@@ -286,9 +285,9 @@ export class Plan {
       const variant = {
         ...{ form, clipping, checking, vectors, packed: isPacked(segment), half: backend.half },
         ...{ single: tensor !== undefined, averages: !!x, sets: sets.length },
-        ...{ words: vectors && control.buffer.size / 4, constants: agreed(sets) },
+        ...{ words: vectors && control.buffer.size / 4 - HEADER, constants: agreed(sets) },
       };
-      const names = stepNames(variant);
+      const names = coefficientNames(variant);
       const at = job.request!.offset! / 4;
       floats.set([maxGradNorm, epsilon], at);
       words.set(
@@ -306,9 +305,10 @@ export class Plan {
         );
       });
       return () => {
-        const bindings = tensorKeys(form).map((key) =>
-          key === 'parameter' ? whole(segment.parameters) : segment.planes.get(key)!,
-        );
+        const bindings = ruleOf(variant).inputs.map((name) => {
+          if (name === 'gradient') return whole(segment.gradients);
+          return name === 'parameter' ? whole(segment.parameters) : segment.planes.get(name)!;
+        });
         if (x) bindings.push(x);
         const key = JSON.stringify(variant);
         const count = vectorsOf(segment);
@@ -318,11 +318,10 @@ export class Plan {
           const few = Math.min(count, FIRST_THREADS);
           this.#run(job, `first ${key}`, () => firstKernel(variant), few, gradients, previous);
         }
-        this.#run(job, key, () => stepKernel(variant), count, gradients, ...bindings);
+        this.#run(job, key, () => fusedKernel(variant), count, ...bindings);
       };
     });
     backend.write(this.#requests.buffer, 0, words);
-    const key = `${clipping} ${checking}`;
     if (looking) {
       for (const job of this.#jobs) {
         const { segment, itemCount } = job;
@@ -334,7 +333,7 @@ export class Plan {
       }
     }
     if (looking || guarded) {
-      this.#run(this.#jobs[0]!, key, () => verdictKernel(clipping, checking), 1);
+      this.#run(this.#jobs[0]!, 'verdict', verdictKernel, 1);
     }
     for (const step of steps) step();
     if (!checking) this.#unsettled = false;

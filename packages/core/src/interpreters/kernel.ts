@@ -33,10 +33,15 @@ export interface StepKernelOptions {
    * `clipPrevious`. On the `'device'`, the interpreter finds out what the previous gradient is.
    */
   readonly clipKnown: 'host' | 'device';
+  /** Put out x as well, of a parameter that holds y. */
+  readonly averages?: boolean;
 }
 
 /** The rule for one element: in, the gradient and the state by key; out, the state. */
-export function stepKernel(form: RuleForm, { clipping, clipKnown }: StepKernelOptions): Kernel {
+export function stepKernel(
+  form: RuleForm,
+  { clipping, clipKnown, averages = false }: StepKernelOptions,
+): Kernel {
   const keys = stateKeys(form).filter((key) => key !== 'seen');
   const host = clipKnown === 'host';
   return describe(['gradient', ...keys], (algebra, value) => {
@@ -47,14 +52,24 @@ export function stepKernel(form: RuleForm, { clipping, clipKnown }: StepKernelOp
     if (clipping && host && state.g !== undefined) {
       state.g = name('previous', mul(value('clipPrevious'), state.g));
     }
+    const c = coefficientsOf(value);
     const { g, ...next } = updateRule(
       algebra,
       form,
-      coefficientsOf(value),
+      c,
       state as unknown as ElementState<typeof raw>,
       gradient,
     );
-    return g !== undefined && (clipping || !host) ? { ...next, g } : next;
+    if (averages) next.parameter = name('newParameter', next.parameter);
+    return {
+      ...next,
+      ...(g !== undefined && (clipping || !host) && { g }),
+      ...(averages && {
+        x: form.scheduleFree
+          ? evaluationPoint(algebra, c, next.parameter, next.z!)
+          : next.parameter,
+      }),
+    };
   });
 }
 
