@@ -1,9 +1,9 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
-import type { Placement } from '@schedule-free-adan/core/rule';
+import { grid, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
 import { deviceLost } from './errors.js';
-import { elementwiseKernel, packText, pointText, reductionKernel } from './kernels.js';
-import { Plan } from './plan.js';
-import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
+import { packKernel } from './kernels.js';
+import { makePlan, type Plan } from './plan.js';
+import { GpuTensor, lengthOf, padded, type Range, Storage } from './tensor.js';
 
 export interface WebGpuBackendOptions {
   /** Invocations per workgroup. Default 256, or what the device can do; the same bits for every size. */
@@ -15,8 +15,6 @@ export interface WebGpuBackendOptions {
   /** Size in bytes of an arena's largest buffer. Default: what the device can bind. */
   readonly chunkBytes?: number;
 }
-
-export type Binding = GpuTensor | Storage | GPUBufferBinding;
 
 const STORAGE = 0x80;
 const COPY_SRC = 0x4;
@@ -32,7 +30,7 @@ const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
  * Tensors of float32 on a device that somebody else owns. Work is recorded and submitted by itself at
  * the end of the running task at the latest, or goes into an encoder of the user's: {@link within}.
  */
-export class WebGpuBackend implements Backend<GpuTensor> {
+export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<GpuTensor> {
   readonly dtype = 'float32';
   readonly half: boolean;
   readonly workgroupSize: number;
@@ -42,12 +40,13 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   bytes = 0;
   lost: string | undefined;
   lastPlan: Plan | undefined;
-  /** Where steps write x as well: a buffer like that of the parameters, by theirs. */
-  averages: ReadonlyMap<Storage, Storage> | undefined;
+  /** Steps write x as well, where there is a place for it. */
+  averages = false;
   readonly #pipelines: Map<string, GPUComputePipeline>;
   readonly #plans = new WeakMap<object, Plan>();
-  #own: GPUCommandEncoder | undefined;
-  #borrowed: GPUCommandEncoder | undefined;
+  #encoder: GPUCommandEncoder | undefined;
+  /** The encoder is somebody else's, who submits it. */
+  #borrowed = false;
   #pass: GPUComputePassEncoder | undefined;
   #garbage: GPUBuffer[] = [];
   #postponed: (() => void)[] = [];
@@ -56,6 +55,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     readonly device: GPUDevice,
     options: WebGpuBackendOptions = {},
   ) {
+    super();
     const { maxComputeInvocationsPerWorkgroup: most } = device.limits;
     this.workgroupSize = options.workgroupSize ?? Math.min(256, most);
     this.normThreads = options.normThreads ?? 2048;
@@ -73,10 +73,9 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** The fused step: two passes over the gradients where that is asked for, and one dispatch over the state. */
   step(request: StepRequest<GpuTensor>): void {
     this.alive();
-    const plan = this.#plans.get(request.metrics) ?? new Plan(this);
-    this.#plans.set(request.metrics, plan);
-    plan.step(request);
-    this.lastPlan = plan;
+    this.lastPlan = this.#plans.get(request.metrics) ?? makePlan(this);
+    this.#plans.set(request.metrics, this.lastPlan);
+    this.lastPlan.step(request);
   }
 
   /** @throws WebGpuError `device-lost` */
@@ -96,16 +95,15 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.bytes += size;
     return new Storage(buffer, () => {
       this.bytes -= size;
-      if (this.#own) this.#garbage.push(buffer);
       // Commands in a foreign encoder may still need it: the garbage collector frees it then.
-      else if (!this.#borrowed) buffer.destroy();
+      if (!this.#borrowed) this.#garbage.push(buffer);
+      if (!this.#encoder) this.#clear();
       onRelease?.();
     });
   }
 
-  #empty(shape: readonly number[], half = false): GpuTensor {
-    const bytes = padded(lengthOf(shape));
-    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, half);
+  #empty(shape: readonly number[], half?: boolean): GpuTensor {
+    return new GpuTensor(this.allocate(padded(lengthOf(shape))), 0, shape, half);
   }
 
   upload(values: FloatArray, shape: readonly number[]): GpuTensor {
@@ -146,14 +144,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** Copies the elements of a tensor of the same format into a buffer. */
   transfer(tensor: GpuTensor, target: Storage, offset: number): void {
     const bytes = Math.ceil(tensor.size / 4) * 4;
-    if (bytes === 0) return;
-    this.commands().copyBufferToBuffer(
-      tensor.storage.buffer,
-      tensor.offset,
-      target.buffer,
-      offset,
-      bytes,
-    );
+    this.commands().copyBufferToBuffer(tensor.buffer, tensor.offset, target.buffer, offset, bytes);
   }
 
   dispose(tensor: GpuTensor): void {
@@ -170,40 +161,31 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** The encoder that commands go to, outside of a compute pass. */
   commands(): GPUCommandEncoder {
     this.#endPass();
-    if (this.#borrowed) return this.#borrowed;
-    if (!this.#own) {
-      this.#own = this.device.createCommandEncoder();
+    if (!this.#encoder) {
+      this.#encoder = this.device.createCommandEncoder();
       queueMicrotask(() => this.flush());
     }
-    return this.#own;
+    return this.#encoder;
   }
 
   /** A compute pass of the encoder that commands go to. */
   pass(): GPUComputePassEncoder {
-    if (!this.#pass) this.#pass = this.commands().beginComputePass();
+    this.#pass ??= this.commands().beginComputePass();
     return this.#pass;
   }
 
   /** Runs `fn` with all commands going into `encoder`, to be submitted by its owner. */
   within<R>(encoder: GPUCommandEncoder, fn: () => R): R {
     this.flush();
-    this.#borrowed = encoder;
+    this.#encoder = encoder;
+    this.#borrowed = true;
     try {
       return fn();
     } finally {
       this.#endPass();
-      this.#borrowed = undefined;
+      this.#encoder = undefined;
+      this.#borrowed = false;
     }
-  }
-
-  /** Runs `fn` with all commands submitted at once, also where they would go into an encoder. */
-  apart(fn: () => void): void {
-    const borrowed = this.#borrowed;
-    this.#endPass();
-    this.#borrowed = undefined;
-    fn();
-    this.flush();
-    this.#borrowed = borrowed;
   }
 
   /** Writes to a buffer, in order with the commands. */
@@ -214,19 +196,21 @@ export class WebGpuBackend implements Backend<GpuTensor> {
       return;
     }
     // The queue would write before the owner submits; and when that is, nobody here knows.
-    const size = data.byteLength;
-    const staging = this.device.createBuffer({ size, usage: COPY_SRC, mappedAtCreation: true });
-    new Uint32Array(staging.getMappedRange()).set(data);
-    staging.unmap();
-    this.commands().copyBufferToBuffer(staging, 0, target, offset, size);
+    const staging = this.allocate(data.byteLength, COPY_SRC, new Float32Array(data.buffer));
+    this.commands().copyBufferToBuffer(staging.buffer, 0, target, offset, staging.size);
+    staging.drop();
   }
 
   /** Submits what was recorded. */
   flush(): void {
-    if (!this.#own) return;
+    if (!this.#encoder || this.#borrowed) return;
     this.#endPass();
-    this.device.queue.submit([this.#own.finish()]);
-    this.#own = undefined;
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+    this.#clear();
+  }
+
+  #clear(): void {
     for (const buffer of this.#garbage) buffer.destroy();
     this.#garbage = [];
   }
@@ -260,88 +244,41 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     return pipeline;
   }
 
-  bind(pipeline: GPUComputePipeline, bindings: readonly Binding[]): GPUBindGroup {
-    const entries = bindings.map((place, binding) => {
-      const resource =
-        place instanceof GpuTensor
-          ? { buffer: place.storage.buffer, offset: place.offset, size: place.size }
-          : { ...place };
-      return { binding, resource };
-    });
+  bind(pipeline: GPUComputePipeline, ranges: readonly Range[]): GPUBindGroup {
+    const entries = ranges.map((resource, binding) => ({ binding, resource }));
     return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
   }
 
-  /** Dispatches `count` invocations, in two dimensions where one does not suffice. */
-  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
-    if (count === 0) return;
+  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, invocations: number): void {
     const most = this.device.limits.maxComputeWorkgroupsPerDimension;
-    const workgroups = Math.ceil(count / this.workgroupSize);
-    const rows = Math.ceil(workgroups / most);
     const pass = this.pass();
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows);
+    pass.dispatchWorkgroups(...grid(invocations, this.workgroupSize, most));
+  }
+
+  #dispatch(code: string, ranges: readonly Range[], invocations: number): void {
+    const pipeline = this.pipeline(code);
+    this.dispatch(pipeline, this.bind(pipeline, ranges), invocations);
   }
 
   /** The same values as pairs of float16, in a buffer at `offset`. */
-  pack({ storage, length }: GpuTensor, target: Storage, offset: number): void {
+  pack({ storage, length }: GpuTensor, { buffer }: Storage, offset: number): void {
     const size = padded(length) / 2;
-    const pipeline = this.pipeline(elementwiseKernel(1, packText, 'u32'));
-    const group = this.bind(pipeline, [storage, { buffer: target.buffer, offset, size }]);
-    this.dispatch(pipeline, group, size / 4);
-  }
-
-  // Primitives
-
-  point(from: GpuTensor, z: GpuTensor, momentum: number, to: Placement): GpuTensor {
-    return this.#elementwise(pointText(momentum, to), from, z);
+    this.#dispatch(packKernel(), [storage, { buffer, offset, size }], size / 8);
   }
 
   constant(value: number): GpuTensor {
     return this.upload(Float32Array.of(value), []);
   }
-  add(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a + b', a, b);
-  }
-  sub(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a - b', a, b);
-  }
-  mul(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a * b', a, b);
-  }
-  div(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a / b', a, b);
-  }
-  minimum(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('min(a, b)', a, b);
-  }
-  sqrt(a: GpuTensor): GpuTensor {
-    return this.#elementwise('sqrt(a)', a);
-  }
-  select(condition: GpuTensor, a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('select(b, a, c != 0)', a, b, condition);
-  }
-  sumOfSquares(a: GpuTensor): GpuTensor {
-    return this.#reduce('total.x', a);
-  }
-  allFinite(a: GpuTensor): GpuTensor {
-    return this.#reduce('f32(total.y == 0)', a);
-  }
 
-  #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
-    const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
-    const result = this.#empty(shaped.shape);
-    if (result.length === 0) return result;
-    const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
-    this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
-    return result;
-  }
-
-  #reduce(text: string, a: GpuTensor): GpuTensor {
-    if (a.length === 0) return this.constant(text === 'total.x' ? 0 : 1);
-    const result = this.#empty([]);
-    const pipeline = this.pipeline(reductionKernel(text));
-    this.dispatch(pipeline, this.bind(pipeline, [a, result]), 1);
+  protected override run(code: string, operands: readonly GpuTensor[], ofNone?: number): GpuTensor {
+    const [first] = operands;
+    const shaped = operands.find(({ shape }) => shape.length > 0) ?? first!;
+    const reduced = ofNone !== undefined;
+    if (reduced && shaped.length === 0) return this.constant(ofNone);
+    const result = this.#empty(reduced ? [] : shaped.shape);
+    if (result.length > 0) this.#dispatch(code, [...operands, result], result.length);
     return result;
   }
 }

@@ -68,7 +68,7 @@ export function named(definitions: Definitions): Named {
 export function arena(backend: WebGpuBackend, definitions: Named): Map<string, Place> {
   const most = backend.chunkBytes;
   const boundary = backend.half ? 512 : 256;
-  const chunks: { bytes: number; members: [string, number, readonly number[]][] }[] = [];
+  const chunks: { bytes: number; members: [string, number, ArenaParameter][] }[] = [];
   for (const [name, definition] of definitions) {
     if (isOwn(definition)) continue;
     const { shape } = definition;
@@ -86,19 +86,22 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
       chunk = { bytes: 0, members: [] };
       chunks.push(chunk);
     }
-    chunk.members.push([name, chunk.bytes, shape]);
+    chunk.members.push([name, chunk.bytes, definition]);
     chunk.bytes += size;
   }
   const places = new Map<string, Place>();
   for (const { bytes, members } of chunks) {
     const parameters = backend.allocate(bytes);
     const gradients = backend.allocate(bytes);
-    const chunk: Chunk = { parameters, gradients, bytes };
-    for (const [name, offset, shape] of members) {
-      const parameter = new GpuTensor(parameters, offset, shape, false, chunk);
+    const chunk: Chunk = {
+      ...{ parameters, gradients, planes: new Map() },
+      ...{ single: false, vectors: bytes / 16 },
+    };
+    for (const [name, offset, { shape, values }] of members) {
+      if (values) backend.device.queue.writeBuffer(parameters.buffer, offset, values.slice());
       places.set(name, {
-        parameter,
-        gradient: new GpuTensor(gradients, offset, shape, false, chunk),
+        parameter: new GpuTensor(parameters, offset, shape, false, chunk),
+        gradient: new GpuTensor(gradients, offset, shape),
       });
     }
   }

@@ -1,20 +1,16 @@
-import { type Kernel, pointKernel, stepKernel } from '@schedule-free-adan/core/interpreters';
-import type {
-  CoefficientName,
-  Coefficients,
-  Placement,
-  RuleForm,
-} from '@schedule-free-adan/core/rule';
+import { stepKernel } from '@schedule-free-adan/core/interpreters';
+import type { CoefficientName, Coefficients, RuleForm } from '@schedule-free-adan/core/rule';
 import {
-  expression,
   forEach,
+  fourOf,
+  halves,
+  numberSets,
   shader,
   statements,
   storage,
   sumOfSquares,
   total,
   uniform,
-  vectorAt,
   verdict,
 } from '@schedule-free-adan/core/wgsl';
 
@@ -43,7 +39,10 @@ export interface StepVariant {
   readonly words?: number | undefined;
 }
 
+/** State that float16 suffices for. */
 export const HALF = ['m', 'v', 'g'];
+/** What the core's metrics are, at the beginning of the control buffer. */
+export const METRICS = ['gradientNorm', 'clipFactor', 'skippedSteps'] as const;
 /** Words of the control buffer before the tables. */
 export const HEADER = 5;
 /** Words of a tensor's row: set of coefficients, length, start, first partial, shares, first gradient. */
@@ -66,7 +65,7 @@ const bindings = (access: 'read' | 'read_write', { sets = '', words = '' } = {})
   blocks: u32, items: u32, itemCount: u32, vectors: u32, tensor: u32, sums: u32,${sets}
 }
 struct Control {
-  gradientNorm: f32, clipFactor: f32, skippedSteps: f32, taken: u32, first: u32,
+  ${METRICS.join(': f32, ')}: f32, taken: u32, first: u32,
   words: array<u32${words}>,
 }
 @group(0) @binding(0) var<storage, ${access}> control: Control;
@@ -74,98 +73,61 @@ ${uniform(1, 'request', 'Request')}
 fn row(tensor: u32) -> u32 { return request.tensors + ${ROW} * tensor; }`;
 /** Every pipeline sets it. */
 export const SIZE = 'workgroupSize';
-const tensorOf = ({ single }: StepVariant, block: string) =>
-  single ? 'request.tensor' : `control.words[request.blocks + ${block} / 16]`;
+/** Whom vector `i` belongs to. */
+const tensorOf = ({ single }: StepVariant) =>
+  single ? 'request.tensor' : 'control.words[request.blocks + i / 16]';
 
-/** The step as the core tells it. */
-export const ruleOf = ({ form, clipping, averages }: StepVariant): Kernel =>
-  stepKernel(form, { clipping, clipKnown: 'device', averages });
-
-/** The coefficients that a step reads. */
-export const coefficientNames = (variant: StepVariant): CoefficientName[] =>
-  (ruleOf(variant).numbers as CoefficientName[]).filter(
-    (name) => variant.constants[name] === undefined && String(name) !== 'clip',
-  );
-
-const narrow = `fn narrow(values: vec4f) -> vec2u {
-  let v = clamp(values, vec4f(-65504), vec4f(65504));
-  return vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
-}`;
-const wide = `fn wide(v: vec2u) -> vec4f { return vec4f(unpack2x16float(v.x), unpack2x16float(v.y)); }`;
-const constant = (value: number) => `${Math.fround(value)}f`;
-
-/** The arrays of a step, four numbers at a time: how they are declared, read and written. */
-const arrays = ({ half, packed, vectors }: StepVariant) => {
-  const isHalf = (name: string) => half && HALF.includes(name);
-  const isSplit = (name: string) => !packed && (name === 'gradient' || name === 'parameter');
+/** The array of a step's input or output, which is reached four numbers at a time. */
+function arrayOf({ half, packed, vectors }: StepVariant, name: string) {
+  const isUsers = name === 'gradient' || name === 'parameter';
+  const type = half && HALF.includes(name) ? 'vec2u' : isUsers && !packed ? 'f32' : 'vec4f';
+  const access = name === 'gradient' ? 'read' : 'read_write';
   return {
-    declare: (name: string, k: number) =>
-      storage(
-        2 + k,
-        name === 'gradient' ? 'read' : 'read_write',
-        `all_${name}`,
-        isHalf(name) ? 'vec2u' : isSplit(name) ? 'f32' : 'vec4f',
-        vectors,
-      ),
-    read(name: string) {
-      if (isSplit(name)) return vectorAt(`all_${name}`, '4 * i');
-      return isHalf(name) ? `wide(all_${name}[i])` : `all_${name}[i]`;
-    },
-    write(name: string, value: string) {
-      if (isSplit(name)) {
-        return `let moved = ${value};
-  for (var k = 0u; k < 4 && 4 * i + k < arrayLength(&all_${name}); k++) { all_${name}[4 * i + k] = moved[k]; }`;
-      }
-      return `all_${name}[i] = ${isHalf(name) ? `narrow(${value})` : value};`;
-    },
+    declare: (binding: number) => storage(binding, access, `all_${name}`, type, vectors),
+    ...fourOf(`all_${name}`, type),
   };
-};
+}
 
-/** The fused step: the rule of the core, four numbers at a time. */
-export function fusedKernel(variant: StepVariant): string {
-  const { sets, constants, averages, words } = variant;
-  const rule = ruleOf(variant);
-  const names = coefficientNames(variant);
-  const { declare, read, write } = arrays(variant);
-  /** Which of a few sets: constant indices are quick to read, and one that is computed is not. */
-  const coefficient = (name: string) => {
-    if (sets > 4) return `request.sets[which].${name}`;
-    let text = `request.sets[0].${name}`;
-    for (let k = 1; k < sets; k++)
-      text = `select(${text}, request.sets[${k}].${name}, which == ${k})`;
-    return text;
-  };
-  return shader(
-    `struct Coefficients { @align(16) ${names.map((name) => `${name}: f32`).join(', ')} }`,
-    bindings('read', {
-      sets: `\n  @align(16) sets: array<Coefficients, ${sets}>,`,
-      words: words ? `, ${words}` : '',
-    }),
-    ...rule.inputs.map(declare),
-    averages && declare('x', rule.inputs.length),
-    variant.half && wide,
-    variant.half && narrow,
-    forEach(SIZE),
-    // Arithmetic, since a branch costs more on some devices than what it saves.
-    variant.checking
-      ? '  if (i >= request.vectors * control.taken) { return; }'
-      : '  _ = &control;\n  if (i >= request.vectors) { return; }',
-    !variant.single &&
-      `  let tensor = ${tensorOf(variant, 'i')};
-  if (tensor == ${INACTIVE}u) { return; }`,
-    sets > 1 && '  let which = control.words[row(tensor)];',
-    statements(
-      rule,
-      (name) => {
-        if (rule.inputs.includes(name)) return read(name);
-        if (name === 'clip') return 'control.clipFactor';
-        const known = constants[name as CoefficientName];
-        return known === undefined ? coefficient(name) : constant(known);
-      },
-      write,
-    ),
-    '}',
+/**
+ * The fused step, which is the rule of the core, four numbers at a time: the coefficients that it reads, the
+ * arrays that it is bound to, and its text.
+ */
+export function fusedStep(variant: StepVariant) {
+  const { form, clipping, sets, constants, averages, words } = variant;
+  const rule = stepKernel(form, { clipping, clipKnown: 'device', averages });
+  const names = (rule.numbers as CoefficientName[]).filter(
+    (name) => constants[name] === undefined && String(name) !== 'clip',
   );
+  const arrays = averages ? [...rule.inputs, 'x'] : rule.inputs;
+  const numbers = numberSets('request.sets', names, sets);
+  const read = (name: string) => {
+    if (name === 'clip') return 'control.clipFactor';
+    if (arrays.includes(name)) return arrayOf(variant, name).read;
+    const known = constants[name as CoefficientName];
+    return known === undefined ? numbers.read(name) : `${Math.fround(known)}f`;
+  };
+  const code = () =>
+    shader(
+      numbers.struct,
+      bindings('read', {
+        sets: `\n  @align(16) sets: array<Numbers, ${sets}>,`,
+        words: words ? `, ${words}` : '',
+      }),
+      ...arrays.map((name, k) => arrayOf(variant, name).declare(2 + k)),
+      variant.half && halves,
+      forEach(SIZE),
+      // Arithmetic, since a branch costs more on some devices than what it saves.
+      variant.checking
+        ? '  if (i >= request.vectors * control.taken) { return; }'
+        : '  _ = &control;\n  if (i >= request.vectors) { return; }',
+      !variant.single &&
+        `  let tensor = ${tensorOf(variant)};
+  if (tensor == ${INACTIVE}u) { return; }`,
+      sets > 1 && '  let which = control.words[row(tensor)];',
+      statements(rule, read, (name, value) => arrayOf(variant, name).write(value)),
+      '}',
+    );
+  return { names, arrays, code };
 }
 
 /**
@@ -221,57 +183,31 @@ export const verdictKernel = (): string =>
  * difference is none. Few threads, that mostly have nothing to do.
  */
 export function firstKernel(variant: StepVariant): string {
-  const { declare, read, write } = arrays(variant);
-  const gradient = `${variant.clipping ? 'control.clipFactor * ' : ''}${read('gradient')}`;
+  const gradient = arrayOf(variant, 'gradient');
+  const previous = arrayOf(variant, 'g');
+  const clipped = `${variant.clipping ? 'control.clipFactor * ' : ''}${gradient.read}`;
   return shader(
     bindings('read'),
-    declare('gradient', 0),
-    declare('g', 1),
-    variant.half && narrow,
+    gradient.declare(2),
+    previous.declare(3),
+    variant.half && halves,
     forEach(SIZE, 'thread'),
     `  for (var i = thread; i < request.vectors * control.first; i += groups.x * workgroupSize) {
-    let tensor = ${tensorOf(variant, 'i')};
+    let tensor = ${tensorOf(variant)};
     if (tensor != ${INACTIVE}u && control.words[row(tensor) + ${ROW - 1}] == 1) {
-      ${write('g', gradient)}
+      ${previous.write(clipped)}
     }
   }
 }`,
   );
 }
 
-/** A pair of float16 out of two float32, as the text of a primitive with whole numbers. */
-export const packText =
-  'pack2x16float(clamp(vec2f(all_a[2 * i], all_a[2 * i + 1]), vec2f(-65504), vec2f(65504)))';
-
-/** One of x and y out of the other, a, and z, b, as the text of a primitive. */
-export const pointText = (momentum: number, to: Placement): string =>
-  expression(pointKernel(to), (name) => {
-    if (name === 'from') return 'a';
-    return name === 'z' ? 'b' : constant(name === 'momentum' ? momentum : 1 - momentum);
-  });
-
-/** A primitive, element by element; an operand of one element meets every element of the others. */
-export const elementwiseKernel = (operands: number, text: string, type = 'f32'): string => {
-  const names = ['a', 'b', 'c'].slice(0, operands);
-  return shader(
-    ...names.map((name, k) => storage(k, 'read', `all_${name}`, 'f32')),
-    storage(operands, 'read_write', 'result', type),
+/** Turns numbers into pairs of float16. */
+export const packKernel = (): string =>
+  shader(
+    storage(0, 'read', 'numbers', 'vec4f'),
+    storage(1, 'read_write', 'pairs', 'vec2u'),
+    halves,
     forEach(SIZE),
-    '  if (i >= arrayLength(&result)) { return; }',
-    ...names.map((name) => `  let ${name} = all_${name}[min(i, arrayLength(&all_${name}) - 1)];`),
-    `  result[i] = ${text};\n}`,
+    '  if (i < arrayLength(&pairs)) { pairs[i] = narrow(numbers[i]); }\n}',
   );
-};
-
-/** A primitive that makes one number of many, in a single workgroup: `text` says what of the `total`. */
-export const reductionKernel = (text: string): string =>
-  total({
-    declarations: [
-      storage(0, 'read', 'values', 'f32'),
-      storage(1, 'read_write', 'result', 'f32'),
-      sumOfSquares('values', false, true),
-    ],
-    count: '64',
-    share: 'squares_values(0, arrayLength(&values), k, 64)',
-    after: `  result[0] = ${text};`,
-  });

@@ -20,7 +20,8 @@ import {
 } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
 import { requestBytes } from './kernels.js';
-import { type GpuTensor, padded, type Storage } from './tensor.js';
+import { ownPlaces } from './own-buffers.js';
+import { type GpuTensor, padded, placeIn } from './tensor.js';
 
 export interface WebGpuOptions extends Omit<OptimizerOptions, 'placement'>, WebGpuBackendOptions {
   /**
@@ -30,11 +31,7 @@ export interface WebGpuOptions extends Omit<OptimizerOptions, 'placement'>, WebG
   readonly averages?: boolean;
 }
 
-const view = ({ storage: { buffer }, offset, size }: GpuTensor): BufferView => ({
-  buffer,
-  offset,
-  size,
-});
+const view = ({ buffer, offset, size }: GpuTensor): BufferView => ({ buffer, offset, size });
 
 /**
  * Schedule-Free Adan on a WebGPU device that you own. Parameters hold y between steps, so that a
@@ -46,8 +43,6 @@ export class WebGpuAdan {
   readonly #places: ReadonlyMap<string, Place>;
   readonly #definitions: Named;
   readonly #options: WebGpuOptions;
-  /** x, laid out as the parameters are. */
-  readonly #evaluation = new Map<Storage, Storage>();
   /** The first error that the GPU reported since the last reading. */
   #fault: Promise<GPUError | null> = Promise.resolve(null);
 
@@ -71,7 +66,7 @@ export class WebGpuAdan {
     }
     if (averages) {
       this.evaluate();
-      backend.averages = this.#evaluation;
+      backend.averages = true;
     }
     backend.flush();
   }
@@ -120,21 +115,11 @@ export class WebGpuAdan {
   ): Promise<WebGpuAdan> {
     const definitions = named(parameters);
     const backend = new WebGpuBackend(device, options);
-    let own: ReadonlyMap<string, Place> = new Map();
-    if ([...definitions.values()].some(isOwn)) {
-      // Loaded by those who need it.
-      const { ownPlaces } = await import('./own-buffers.js');
-      own = await ownPlaces(backend, definitions);
-    }
-    const inArena = arena(backend, definitions);
-    const places = new Map<string, Place>();
-    for (const [name, definition] of definitions) {
-      const place = own.get(name) ?? inArena.get(name)!;
-      places.set(name, place);
-      if (isOwn(definition) || !definition.values?.length) continue;
-      const { buffer, offset } = view(place.parameter);
-      device.queue.writeBuffer(buffer, offset, Float32Array.from(definition.values));
-    }
+    const found = new Map([
+      ...(await ownPlaces(backend, definitions)),
+      ...arena(backend, definitions),
+    ]);
+    const places = new Map([...definitions.keys()].map((name) => [name, found.get(name)!]));
     try {
       return new WebGpuAdan(backend, places, definitions, options);
     } catch (error) {
@@ -179,11 +164,10 @@ export class WebGpuAdan {
    * `device-lost`, once the device has told.
    */
   step(encoder?: GPUCommandEncoder, names: Iterable<string> = this.#places.keys()): void {
-    this.#backend.alive();
     const gradients = Object.fromEntries(
       [...names].map((name) => [name, this.#places.get(name)?.gradient]),
     );
-    this.#record(encoder, () => this.#core.step(gradients));
+    this.#record(() => this.#core.step(gradients), encoder);
   }
 
   /**
@@ -191,39 +175,39 @@ export class WebGpuAdan {
    * same from call to call. Changes nothing of the training state.
    */
   evaluate(encoder?: GPUCommandEncoder): Record<string, BufferView> {
-    this.#backend.alive();
-    return this.#record(encoder, () => this.#average(!this.#backend.averages));
+    return this.#record(() => this.#average(!this.#backend.averages), encoder);
   }
 
   #average(write: boolean): Record<string, BufferView> {
     const averages = write ? this.#core.evalParameters() : {};
     return Object.fromEntries(
       this.parameterNames.map((name) => {
-        const { chunk, storage, offset, size, length } = this.#core.parameter(name);
-        let target = this.#evaluation.get(storage);
-        if (!target) {
-          target = this.#backend.allocate(chunk?.bytes ?? padded(length));
-          this.#evaluation.set(storage, target);
+        const parameter = this.#core.parameter(name);
+        const chunk = parameter.chunk!;
+        let plane = chunk.planes.get('x');
+        if (!plane) {
+          plane = this.#backend.allocate(padded(4 * chunk.vectors));
+          chunk.planes.set('x', plane);
         }
-        const at = chunk ? offset : 0;
+        const offset = placeIn(chunk, parameter);
         const x = averages[name];
         if (x) {
-          this.#backend.transfer(x, target, at);
+          this.#backend.transfer(x, plane, offset);
           this.#backend.dispose(x);
         }
-        return [name, { buffer: target.buffer, offset: at, size }];
+        return [name, { buffer: plane.buffer, offset, size: parameter.size }];
       }),
     );
   }
 
   /** The parameters' own buffers hold y, where gradients are taken. Exact to the bit. */
   train(): void {
-    this.#record(undefined, () => this.#core.train());
+    this.#record(() => this.#core.train());
   }
 
   /** The parameters' own buffers hold x, where the model is evaluated; {@link step} is refused. */
   eval(): void {
-    this.#record(undefined, () => this.#core.eval());
+    this.#record(() => this.#core.eval());
   }
 
   /** Runs `fn`, which may be asynchronous, with x in the parameters, and restores y exactly. */
@@ -232,12 +216,12 @@ export class WebGpuAdan {
       this.#backend.flush();
       return fn();
     };
-    return this.#record(undefined, () => this.#core.withEvalParameters(run));
+    return this.#record(() => this.#core.withEvalParameters(run));
   }
 
   /** Resets the moments, and keeps x, y, z and the averaging weights. */
   restart(): void {
-    this.#record(undefined, () => {
+    this.#record(() => {
       this.#core.restart();
       this.#backend.lastPlan?.settle();
     });
@@ -258,8 +242,7 @@ export class WebGpuAdan {
 
   /** Goes on from a snapshot, of whatever backend. */
   load(snapshot: Uint8Array): void {
-    this.#backend.alive();
-    this.#record(undefined, () => {
+    this.#record(() => {
       this.#core.load(snapshot);
       this.#backend.lastPlan?.settle();
       if (this.#backend.averages) this.#average(true);
@@ -293,15 +276,14 @@ export class WebGpuAdan {
   /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
-    for (const x of this.#evaluation.values()) x.drop();
-    this.#evaluation.clear();
     free(this.#backend, this.#places);
     this.#backend.flush();
   }
 
   /** Runs `fn` with its commands in the encoder, or submitted under a watch for validation errors. */
-  #record<R>(encoder: GPUCommandEncoder | undefined, fn: () => R): R {
+  #record<R>(fn: () => R, encoder?: GPUCommandEncoder): R {
     const backend = this.#backend;
+    backend.alive();
     if (encoder) return backend.within(encoder, fn);
     backend.device.pushErrorScope('validation');
     try {
@@ -348,6 +330,7 @@ function cell(backend: WebGpuBackend, parameter: GpuTensor): ParameterCell<GpuTe
 
 function free(backend: WebGpuBackend, places: ReadonlyMap<string, Place>): void {
   for (const { parameter, gradient } of places.values()) {
+    parameter.chunk!.planes.get('x')?.drop();
     backend.dispose(parameter);
     backend.dispose(gradient);
   }

@@ -1,10 +1,10 @@
 import type { WebGpuBackend } from './backend.js';
 import { isOwn, type Named, type OwnParameter, type Place } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
-import { GpuTensor, lengthOf, Storage } from './tensor.js';
+import { GpuTensor, lengthOf, Storage, vectorsIn } from './tensor.js';
 
-const STORAGE: readonly (readonly [number, string])[] = [[0x80, 'STORAGE']];
-const PARAMETER_USAGE = [...STORAGE, [0x4, 'COPY_SRC'], [0x8, 'COPY_DST']] as const;
+const GRADIENT_USAGE = { STORAGE: 0x80 };
+const PARAMETER_USAGE = { ...GRADIENT_USAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
 
 /**
  * The user's own buffers as tensors, after all that can be known at once was checked.
@@ -19,9 +19,8 @@ export async function ownPlaces(
   const taken: { name: string; buffer: GPUBuffer; from: number; to: number }[] = [];
   const boundary = backend.device.limits.minStorageBufferOffsetAlignment;
   const view = (name: string, kind: 'parameter' | 'gradient', own: OwnParameter) => {
-    const what = `${kind} '${name}'`;
     const refuse = (code: WebGpuErrorCode, why: string, value?: unknown) => {
-      throw new WebGpuError(code, `The ${what} ${why}.`, name, value);
+      throw new WebGpuError(code, `The ${kind} '${name}' ${why}.`, name, value);
     };
     const { buffer, offset = 0, size: room = buffer?.size - offset } = own[kind] ?? {};
     if (!buffer) {
@@ -39,14 +38,14 @@ export async function ownPlaces(
         given,
       );
     }
-    const lacking = (kind === 'parameter' ? PARAMETER_USAGE : STORAGE).filter(
-      ([bit]) => !(buffer.usage & bit),
-    );
-    if (lacking.length > 0) {
-      const names = lacking.map(([, usage]) => usage).join(' | ');
+    const lacking = Object.entries(kind === 'parameter' ? PARAMETER_USAGE : GRADIENT_USAGE)
+      .filter(([, bit]) => !(buffer.usage & bit))
+      .map(([usage]) => usage)
+      .join(' | ');
+    if (lacking) {
       refuse(
         'wrong-usage',
-        `is in a buffer without the usage ${names}; create it with`,
+        `is in a buffer without the usage ${lacking}; create it with that`,
         buffer.usage,
       );
     }
@@ -75,14 +74,16 @@ export async function ownPlaces(
   };
   for (const [name, definition] of definitions) {
     if (!isOwn(definition)) continue;
-    places.set(name, {
-      parameter: view(name, 'parameter', definition),
-      gradient: view(name, 'gradient', definition),
-    });
+    const parameter = view(name, 'parameter', definition);
+    const gradient = view(name, 'gradient', definition);
+    parameter.chunk = {
+      ...{ parameters: parameter, gradients: gradient, planes: new Map() },
+      ...{ single: true, vectors: vectorsIn(parameter.length) },
+    };
+    places.set(name, { parameter, gradient });
   }
-  for (const [name, { parameter, gradient }] of places) {
-    await probe(backend, `buffer of parameter '${name}'`, name, parameter);
-    await probe(backend, `buffer of gradient '${name}'`, name, gradient);
+  for (const [name, place] of places) {
+    for (const [kind, tensor] of Object.entries(place)) await probe(backend, kind, name, tensor);
   }
   return places;
 }
@@ -93,7 +94,7 @@ export async function ownPlaces(
  */
 async function probe(
   backend: WebGpuBackend,
-  what: string,
+  kind: string,
   name: string,
   { storage, offset, length }: GpuTensor,
 ) {
@@ -107,7 +108,7 @@ async function probe(
   const destroyed = /destroyed/i.test(error.message);
   throw new WebGpuError(
     destroyed ? 'destroyed-buffer' : 'foreign-device',
-    `The ${what} ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
+    `The buffer of ${kind} '${name}' ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
     name,
   );
 }

@@ -1,12 +1,16 @@
 /** A buffer, and how many tensors live in it: the last one that goes takes it along. */
 export class Storage {
-  #tensors = 0;
+  readonly offset = 0;
+  readonly size: number;
   released = false;
+  #tensors = 0;
   constructor(
     readonly buffer: GPUBuffer,
     /** Left out for a buffer that is somebody else's. */
     readonly release?: () => void,
-  ) {}
+  ) {
+    this.size = buffer.size;
+  }
   hold(): void {
     this.#tensors++;
   }
@@ -18,8 +22,9 @@ export class Storage {
 }
 
 export const lengthOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+export const vectorsIn = (length: number): number => Math.ceil(length / 4);
 /** Kernels move four numbers at a time: buffers of the library's own have room for that. */
-export const padded = (length: number): number => Math.max(16, Math.ceil(length / 4) * 16);
+export const padded = (length: number): number => Math.max(16, 16 * vectorsIn(length));
 
 /** A float32 tensor in a range of a GPU buffer. */
 export class GpuTensor {
@@ -32,11 +37,14 @@ export class GpuTensor {
     readonly shape: readonly number[],
     /** Kept as pairs of float16. */
     public half = false,
-    /** The arena that it is a part of. */
-    readonly chunk?: Chunk,
+    /** What it is a part of, if it stays where it is. */
+    public chunk?: Chunk,
   ) {
     this.length = lengthOf(shape);
     storage.hold();
+  }
+  get buffer(): GPUBuffer {
+    return this.storage.buffer;
   }
   /** In bytes, without padding. */
   get size(): number {
@@ -54,9 +62,21 @@ export class GpuTensor {
   }
 }
 
-/** Parameters in one buffer and their gradients in another, at the same offsets. */
+/** A range of a buffer, in bytes, as a kernel is bound to it. */
+export type Range = Storage | GpuTensor | Required<GPUBufferBinding>;
+
+/** Parameters that one dispatch can reach: many in an arena, or a single one in a buffer of its own. */
 export interface Chunk {
-  readonly parameters: Storage;
-  readonly gradients: Storage;
-  readonly bytes: number;
+  readonly single: boolean;
+  /** Vectors of four numbers. */
+  readonly vectors: number;
+  parameters: Range;
+  /** At the same places as the parameters. */
+  gradients: Range;
+  /** Buffers of the state, and of x when somebody evaluates, laid out as the parameters are. */
+  readonly planes: Map<string, Storage>;
 }
+
+/** Where in its chunk a parameter begins, in bytes. */
+export const placeIn = ({ parameters }: Chunk, { offset }: GpuTensor): number =>
+  offset - parameters.offset;

@@ -6,7 +6,7 @@ import {
   scheduleFreeDefaults,
 } from '@schedule-free-adan/core/rule';
 import { describe, expect, test } from 'vitest';
-import { firstKernel, fusedKernel, normKernel, verdictKernel } from '../src/kernels.js';
+import { firstKernel, fusedStep, normKernel, verdictKernel } from '../src/kernels.js';
 
 const scalars = advance(initialScalars, scheduleFreeDefaults);
 const coefficients = coefficientsOf({ scalars, hyperparameters: scheduleFreeDefaults });
@@ -22,11 +22,15 @@ const plain = {
   constants: {},
 };
 const with_ = (options: object, more: object = {}) =>
-  fusedKernel({ ...plain, form: ruleForm({ ...scheduleFreeDefaults, ...options }, 'y'), ...more });
+  fusedStep({
+    ...plain,
+    form: ruleForm({ ...scheduleFreeDefaults, ...options }, 'y'),
+    ...more,
+  }).code();
 
 describe('the printed kernels', () => {
   test('the default step', () => {
-    expect(fusedKernel(plain)).toMatchSnapshot();
+    expect(fusedStep(plain).code()).toMatchSnapshot();
   });
 
   test('the step of an arena, whose size and steady hyperparameters are known', () => {

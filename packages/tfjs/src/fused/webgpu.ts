@@ -5,6 +5,7 @@ import {
   expression,
   forEach,
   grid,
+  numberSets,
   shader,
   statements,
   storage,
@@ -76,12 +77,17 @@ function stepCode(kernel: Kernel, type: string): string {
   const { inputs, outputs, numbers } = kernel;
   const kept = (name: string) => name !== 'parameter' && outputs.includes(name);
   const gradient = numbers.includes('clip') ? 'clip * gradient' : 'gradient';
+  const c = numberSets(
+    'c',
+    numbers.filter((name) => name !== 'clip'),
+    1,
+  );
   const count = inputs.length;
   return shader(
     ...inputs.map((name, k) => storage(k, kept(name) ? 'read_write' : 'read', `old_${name}`, type)),
     storage(count, 'read_write', 'new_parameter', type),
-    `struct Numbers { ${numbers.filter((name) => name !== 'clip').join(': f32, ')}: f32 }`,
-    uniform(count + 1, 'c', 'Numbers'),
+    c.struct,
+    uniform(count + 1, 'c', 'array<Numbers, 1>'),
     uniform(count + 2, 'control', 'vec4f'),
     forEach(STEP),
     '  if (i >= arrayLength(&old_gradient)) { return; }',
@@ -91,7 +97,7 @@ function stepCode(kernel: Kernel, type: string): string {
         if (name === 'clip') return 'control.y';
         // A first gradient is its own previous one.
         if (name === 'g') return `select(${gradient}, old_g[i], control.z == 1)`;
-        return inputs.includes(name) ? `old_${name}[i]` : `c.${name}`;
+        return inputs.includes(name) ? `old_${name}[i]` : c.read(name);
       },
       // Nothing new after a gradient that is not finite. A branch would cost more.
       (name, value) => {

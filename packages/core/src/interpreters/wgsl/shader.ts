@@ -1,5 +1,5 @@
-import type { Kernel } from './kernel.js';
-import { atom, printer, wgsl } from './printer.js';
+import type { Kernel } from '../kernel.js';
+import { atom, printer, wgsl } from '../printer.js';
 
 /** The text of a shader, or of a part of one: what is false is left out. */
 export const shader = (...parts: readonly (string | false | undefined)[]): string =>
@@ -37,6 +37,47 @@ export function grid(invocations: number, size: number, most = 65_535): [number,
 /** Four of an array's numbers as a vector. Past the end, WebGPU gives some number. */
 export const vectorAt = (array: string, first: string, offset = 0): string =>
   `vec4f(${[0, 1, 2, 3].map((k) => `${array}[${first} + ${offset + k}]`).join(', ')})`;
+
+/**
+ * How a shader reaches the four numbers at `i` of an array: one of `vec4f`; one of `f32`, which may end amid
+ * them; or one of `vec2u`, pairs of float16 (see {@link halves}).
+ */
+export function fourOf(name: string, type: 'vec4f' | 'f32' | 'vec2u') {
+  if (type === 'f32') {
+    return {
+      read: vectorAt(name, '4 * i'),
+      write: (value: string) => `let moved = ${value};
+  for (var k = 0u; k < 4 && 4 * i + k < arrayLength(&${name}); k++) { ${name}[4 * i + k] = moved[k]; }`,
+    };
+  }
+  const half = type === 'vec2u';
+  return {
+    read: half ? `wide(${name}[i])` : `${name}[i]`,
+    write: (value: string) => `${name}[i] = ${half ? `narrow(${value})` : value};`,
+  };
+}
+
+/** Functions for arrays of float16. What is too large for it becomes the largest number that is not. */
+export const halves = `fn wide(v: vec2u) -> vec4f { return vec4f(unpack2x16float(v.x), unpack2x16float(v.y)); }
+fn narrow(values: vec4f) -> vec2u {
+  let v = clamp(values, vec4f(-65504), vec4f(65504));
+  return vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
+}`;
+
+/**
+ * A kernel's numbers in a uniform array of `Numbers`, of which there may be a few sets: the struct, and
+ * where a number is in the set that is `which`. Constant indices are quick to read, and one that is
+ * computed is not.
+ */
+export const numberSets = (array: string, names: readonly string[], sets: number) => ({
+  struct: `struct Numbers { @align(16) ${names.map((name) => `${name}: f32`).join(', ')} }`,
+  read(name: string): string {
+    if (sets > 4) return `${array}[which].${name}`;
+    let text = `${array}[0].${name}`;
+    for (let k = 1; k < sets; k++) text = `select(${text}, ${array}[${k}].${name}, which == ${k})`;
+    return text;
+  },
+});
 
 /** A kernel that names nothing on its way, as one expression. */
 export function expression(kernel: Kernel, value: (name: string) => string): string {

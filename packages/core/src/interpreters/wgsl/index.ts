@@ -1,0 +1,17 @@
+export { WgslPrimitives } from './primitives.js';
+export {
+  expression,
+  forEach,
+  fourOf,
+  grid,
+  halves,
+  numberSets,
+  type Sum,
+  shader,
+  statements,
+  storage,
+  sumOfSquares,
+  total,
+  uniform,
+  verdict,
+} from './shader.js';
