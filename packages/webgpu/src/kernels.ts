@@ -1,4 +1,3 @@
-import { stepKernel } from '@schedule-free-adan/core/interpreters';
 import type { CoefficientName, Coefficients, RuleForm } from '@schedule-free-adan/core/rule';
 import {
   forEach,
@@ -7,6 +6,7 @@ import {
   numberSets,
   shader,
   statements,
+  stepKernel,
   storage,
   sumOfSquares,
   total,

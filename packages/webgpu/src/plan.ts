@@ -82,7 +82,8 @@ export interface Plan {
  * tables that lead from a block of elements to its coefficients.
  */
 export function makePlan(backend: WebGpuBackend): Plan {
-  let slots = new Map<ElementState<GpuTensor>, Slot>();
+  const slots = new WeakMap<ElementState<GpuTensor>, Slot>();
+  let tensors = 0;
   let jobs: Job[] = [];
   let metrics: StepMetrics<GpuTensor>;
   let control: Storage | undefined;
@@ -98,14 +99,24 @@ export function makePlan(backend: WebGpuBackend): Plan {
 
   /** Says which tensor has which coefficients, who sums what, and which block belongs to which tensor. */
   function arrange(entries: readonly Entry[], forms: ReadonlyMap<StepGroup, string>): void {
-    if (entries.some(({ state }) => !slots.has(state))) number(entries);
     unsettled = true;
+    for (const { state } of entries) {
+      if (slots.has(state)) continue;
+      const { chunk, storage, length } = state.parameter;
+      slots.set(state, {
+        index: tensors++,
+        chunk: chunk ?? {
+          ...{ single: true, vectors: vectorsIn(length), planes: new Map() },
+          ...{ parameters: storage, gradients: storage },
+        },
+      });
+    }
     const total = entries.reduce((sum, { gradient }) => sum + vectorsIn(gradient.length), 0);
     // Every share of the norm is that long, whatever the layout.
     const share = Math.max(LEAST_SHARE, Math.ceil(total / backend.normThreads));
-    const rows = new Uint32Array(ROW * slots.size).fill(INACTIVE);
+    const rows = new Uint32Array(ROW * tensors).fill(INACTIVE);
     const tables: number[] = [];
-    const here = () => slots.size + rows.length + tables.length;
+    const here = () => tensors + rows.length + tables.length;
     partials = 0;
     const members = entries.map(({ state, group }) => {
       const { chunk, index } = slots.get(state)!;
@@ -145,7 +156,7 @@ export function makePlan(backend: WebGpuBackend): Plan {
     sums = here();
     allocate(HEADER + sums + 2 * partials);
     const words = Uint32Array.from([...rows, ...tables]);
-    backend.write(control!.buffer, 4 * (HEADER + slots.size), words);
+    backend.write(control!.buffer, 4 * (HEADER + tensors), words);
   }
 
   /** Makes buffers that are large enough, unless they are there. */
@@ -163,31 +174,14 @@ export function makePlan(backend: WebGpuBackend): Plan {
     });
   }
 
-  /** Numbers all parameters anew. */
-  function number(entries: readonly Entry[]): void {
-    const before = slots;
-    slots = new Map();
-    for (const state of new Set([...before.keys(), ...entries.map(({ state }) => state)])) {
-      if (state.n.disposed) continue;
-      const { chunk = before.get(state)?.chunk, storage, length } = state.parameter;
-      slots.set(state, {
-        index: slots.size,
-        chunk: chunk ?? {
-          ...{ single: true, vectors: vectorsIn(length), planes: new Map() },
-          ...{ parameters: storage, gradients: storage },
-        },
-      });
-    }
-    control = undefined;
-  }
-
   function settle(): void {
     if (!control) return;
     METRICS.forEach((key, word) => {
       move(metrics[key], control!, 4 * word);
     });
-    for (const [state, { index, chunk }] of slots) {
+    for (const { state } of entries) {
       if (state.n.disposed) continue;
+      const { index, chunk } = slots.get(state)!;
       if (state.seen) move(state.seen, control, 4 * (HEADER + index));
       for (const key of PLANES) {
         const tensor = state[key];
@@ -238,7 +232,7 @@ export function makePlan(backend: WebGpuBackend): Plan {
       floats.set([maxGradNorm, epsilon], at);
       words.set(
         [
-          ...[looking ? partials : 0, slots.size, job.blocks, job.items],
+          ...[looking ? partials : 0, tensors, job.blocks, job.items],
           ...[job.itemCount, vectors, tensor ?? 0, sums],
         ],
         at + 2,
