@@ -3,7 +3,7 @@ import { grid, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
 import { deviceLost } from './errors.js';
 import { packKernel } from './kernels.js';
 import { makePlan, type Plan } from './plan.js';
-import { GpuTensor, lengthOf, padded, type Range, Storage } from './tensor.js';
+import { type Chunk, GpuTensor, lengthOf, padded, type Range, Storage, USAGE } from './tensor.js';
 
 export interface WebGpuBackendOptions {
   /** Invocations per workgroup. Default 256, or what the device can do; the same bits for every size. */
@@ -16,12 +16,9 @@ export interface WebGpuBackendOptions {
   readonly chunkBytes?: number;
 }
 
-const STORAGE = 0x80;
-const COPY_SRC = 0x4;
-const COPY_DST = 0x8;
-const MAP_READ = 0x1;
+const { COPY_SRC, COPY_DST } = USAGE;
 /** GPUBufferUsage of the library's tensors. */
-export const TENSOR_USAGE = STORAGE | COPY_SRC | COPY_DST;
+const TENSOR_USAGE = USAGE.STORAGE | COPY_SRC | COPY_DST;
 
 /** What was compiled on a device, by workgroup size and text. */
 const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
@@ -60,9 +57,8 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     this.workgroupSize = options.workgroupSize ?? Math.min(256, most);
     this.normThreads = options.normThreads ?? 2048;
     this.half = options.state === 'float16';
-    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
-    const largest = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    this.chunkBytes = Math.min(options.chunkBytes ?? largest, largest);
+    const { maxStorageBufferBindingSize: bound, maxBufferSize } = device.limits;
+    this.chunkBytes = Math.min(options.chunkBytes ?? bound, bound, maxBufferSize);
     this.#pipelines = pipelines.get(device) ?? new Map();
     pipelines.set(device, this.#pipelines);
     device.lost.then(({ reason, message }) => {
@@ -73,7 +69,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   /** The fused step: two passes over the gradients where that is asked for, and one dispatch over the state. */
   step(request: StepRequest<GpuTensor>): void {
     this.alive();
-    this.lastPlan = this.#plans.get(request.metrics) ?? makePlan(this);
+    this.lastPlan = this.#plans.get(request.metrics) ?? makePlan(this, request.metrics);
     this.#plans.set(request.metrics, this.lastPlan);
     this.lastPlan.step(request);
   }
@@ -102,13 +98,20 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     });
   }
 
-  #empty(shape: readonly number[], half?: boolean): GpuTensor {
-    return new GpuTensor(this.allocate(padded(lengthOf(shape))), 0, shape, half);
+  /** A buffer laid out as the parameters of a chunk are, for other tensors; `half`: of float16. */
+  plane({ planes, vectors }: Chunk, key: string, half = false): Storage {
+    let plane = planes.get(key);
+    if (!plane || plane.released) {
+      plane = this.allocate(padded(4 * vectors) / (half ? 2 : 1));
+      planes.set(key, plane);
+    }
+    return plane;
   }
 
-  upload(values: FloatArray, shape: readonly number[]): GpuTensor {
-    const storage = this.allocate(padded(values.length), TENSOR_USAGE, values);
-    return new GpuTensor(storage, 0, [...shape]);
+  /** Zeros, without values. */
+  upload(values: FloatArray | undefined, shape: readonly number[], half = false): GpuTensor {
+    const storage = this.allocate(padded(lengthOf(shape)), TENSOR_USAGE, values);
+    return new GpuTensor(storage, 0, [...shape], half);
   }
 
   /** @throws WebGpuError `device-lost` */
@@ -117,7 +120,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     const { length, half, size } = tensor;
     const staging = this.device.createBuffer({
       size: padded(length),
-      usage: MAP_READ | COPY_DST,
+      usage: USAGE.MAP_READ | COPY_DST,
     });
     this.transfer(tensor, new Storage(staging), 0);
     // Others may want to read as well: all that is recorded by then is submitted at once.
@@ -136,7 +139,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   copy(tensor: GpuTensor): GpuTensor {
-    const result = this.#empty(tensor.shape, tensor.half);
+    const result = this.upload(undefined, tensor.shape, tensor.half);
     this.transfer(tensor, result.storage, 0);
     return result;
   }
@@ -152,8 +155,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   inspect(tensor: GpuTensor): TensorInfo {
-    const disposed = tensor.disposed || tensor.storage.released;
-    return { shape: tensor.shape, dtype: this.dtype, disposed };
+    return tensor;
   }
 
   // Commands
@@ -277,7 +279,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     const shaped = operands.find(({ shape }) => shape.length > 0) ?? first!;
     const reduced = ofNone !== undefined;
     if (reduced && shaped.length === 0) return this.constant(ofNone);
-    const result = this.#empty(reduced ? [] : shaped.shape);
+    const result = this.upload(undefined, reduced ? [] : shaped.shape);
     if (result.length > 0) this.#dispatch(code, [...operands, result], result.length);
     return result;
   }

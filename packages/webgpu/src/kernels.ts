@@ -1,12 +1,14 @@
 import type { CoefficientName, Coefficients, RuleForm } from '@schedule-free-adan/core/rule';
 import {
+  type ArrayLayout,
+  arraysOf,
   forEach,
-  fourOf,
   halves,
   numberSets,
   shader,
-  statements,
+  stepArray,
   stepKernel,
+  stepShader,
   storage,
   sumOfSquares,
   total,
@@ -15,7 +17,7 @@ import {
 } from '@schedule-free-adan/core/wgsl';
 
 /** How a step is specialised, besides the form of the rule. */
-export interface StepVariant {
+export interface StepVariant extends ArrayLayout {
   readonly form: RuleForm;
   /** Multiply gradients by the clip factor. */
   readonly clipping: boolean;
@@ -23,24 +25,16 @@ export interface StepVariant {
   readonly checking: boolean;
   /** The dispatch spans one tensor: no table of blocks is read. */
   readonly single: boolean;
-  /** The parameter's and the gradient's buffers hold whole vectors of four. */
-  readonly packed: boolean;
-  /** m, v and the previous gradient are pairs of float16. */
-  readonly half: boolean;
   /** Write x as well. */
   readonly averages: boolean;
   /** How many sets of coefficients there are. */
   readonly sets: number;
   /** Coefficients that are the same in all sets and steps: printed, not read. */
   readonly constants: Partial<Coefficients>;
-  /** Vectors in every array, where that is known beforehand: saves looking up each array's length. */
-  readonly vectors?: number | undefined;
-  /** Words of the tables, likewise. */
+  /** Words of the tables, where that is known beforehand. */
   readonly words?: number | undefined;
 }
 
-/** State that float16 suffices for. */
-export const HALF = ['m', 'v', 'g'];
 /** What the core's metrics are, at the beginning of the control buffer. */
 export const METRICS = ['gradientNorm', 'clipFactor', 'skippedSteps'] as const;
 /** Words of the control buffer before the tables. */
@@ -77,57 +71,44 @@ export const SIZE = 'workgroupSize';
 const tensorOf = ({ single }: StepVariant) =>
   single ? 'request.tensor' : 'control.words[request.blocks + i / 16]';
 
-/** The array of a step's input or output, which is reached four numbers at a time. */
-function arrayOf({ half, packed, vectors }: StepVariant, name: string) {
-  const isUsers = name === 'gradient' || name === 'parameter';
-  const type = half && HALF.includes(name) ? 'vec2u' : isUsers && !packed ? 'f32' : 'vec4f';
-  const access = name === 'gradient' ? 'read' : 'read_write';
-  return {
-    declare: (binding: number) => storage(binding, access, `all_${name}`, type, vectors),
-    ...fourOf(`all_${name}`, type),
-  };
-}
-
 /**
- * The fused step, which is the rule of the core, four numbers at a time: the coefficients that it reads, the
- * arrays that it is bound to, and its text.
+ * The fused step, which is the rule of the core: the coefficients that it reads, the arrays that it is bound
+ * to, and its text.
  */
 export function fusedStep(variant: StepVariant) {
-  const { form, clipping, sets, constants, averages, words } = variant;
-  const rule = stepKernel(form, { clipping, clipKnown: 'device', averages });
-  const names = (rule.numbers as CoefficientName[]).filter(
+  const { form, clipping, checking, single, sets, constants, averages, words } = variant;
+  const kernel = stepKernel(form, { clipping, clipKnown: 'device', averages });
+  const names = (kernel.numbers as CoefficientName[]).filter(
     (name) => constants[name] === undefined && String(name) !== 'clip',
   );
-  const arrays = averages ? [...rule.inputs, 'x'] : rule.inputs;
-  const numbers = numberSets('request.sets', names, sets);
-  const read = (name: string) => {
-    if (name === 'clip') return 'control.clipFactor';
-    if (arrays.includes(name)) return arrayOf(variant, name).read;
-    const known = constants[name as CoefficientName];
-    return known === undefined ? numbers.read(name) : `${Math.fround(known)}f`;
-  };
+  const coefficients = numberSets('request.sets', names, sets);
   const code = () =>
-    shader(
-      numbers.struct,
-      bindings('read', {
-        sets: `\n  @align(16) sets: array<Numbers, ${sets}>,`,
-        words: words ? `, ${words}` : '',
-      }),
-      ...arrays.map((name, k) => arrayOf(variant, name).declare(2 + k)),
-      variant.half && halves,
-      forEach(SIZE),
-      // Arithmetic, since a branch costs more on some devices than what it saves.
-      variant.checking
-        ? '  if (i >= request.vectors * control.taken) { return; }'
-        : '  _ = &control;\n  if (i >= request.vectors) { return; }',
-      !variant.single &&
-        `  let tensor = ${tensorOf(variant)};
+    stepShader({
+      ...{ kernel, layout: variant, first: 2, size: SIZE },
+      declarations: [
+        coefficients.struct,
+        bindings('read', {
+          sets: `\n  @align(16) sets: array<Numbers, ${sets}>,`,
+          words: words ? `, ${words}` : '',
+        }),
+      ],
+      begin: shader(
+        // Arithmetic, since a branch costs more on some devices than what it saves.
+        checking
+          ? '  if (i >= request.vectors * control.taken) { return; }'
+          : '  _ = &control;\n  if (i >= request.vectors) { return; }',
+        !single &&
+          `  let tensor = ${tensorOf(variant)};
   if (tensor == ${INACTIVE}u) { return; }`,
-      sets > 1 && '  let which = control.words[row(tensor)];',
-      statements(rule, read, (name, value) => arrayOf(variant, name).write(value)),
-      '}',
-    );
-  return { names, arrays, code };
+        sets > 1 && '  let which = control.words[row(tensor)];',
+      ),
+      number(name) {
+        if (name === 'clip') return 'control.clipFactor';
+        const known = constants[name as CoefficientName];
+        return known === undefined ? coefficients.read(name) : `${Math.fround(known)}f`;
+      },
+    });
+  return { names, arrays: arraysOf(kernel), code };
 }
 
 /**
@@ -144,10 +125,10 @@ export const normKernel = (checking: boolean, whole: boolean, units?: number): s
     `  if (i >= request.itemCount) { return; }
   let tensor = row(control.words[request.items + 2 * i]);
   let share = control.words[request.items + 2 * i + 1];
-  let squares = squares_gradients(control.words[tensor + 2], control.words[tensor + 1], share, control.words[tensor + 4]);
+  let squares = bitcast<vec2u>(squares_gradients(control.words[tensor + 2], control.words[tensor + 1], share, control.words[tensor + 4]));
   let to = request.sums + 2 * (control.words[tensor + 3] + share);
-  control.words[to] = bitcast<u32>(squares.x);
-  control.words[to + 1] = bitcast<u32>(squares.y);
+  control.words[to] = squares.x;
+  control.words[to + 1] = squares.y;
 }`,
   );
 
@@ -183,8 +164,8 @@ export const verdictKernel = (): string =>
  * difference is none. Few threads, that mostly have nothing to do.
  */
 export function firstKernel(variant: StepVariant): string {
-  const gradient = arrayOf(variant, 'gradient');
-  const previous = arrayOf(variant, 'g');
+  const gradient = stepArray('gradient', variant);
+  const previous = stepArray('g', variant);
   const clipped = `${variant.clipping ? 'control.clipFactor * ' : ''}${gradient.read}`;
   return shader(
     bindings('read'),

@@ -13,7 +13,6 @@ import {
   arena,
   type BufferView,
   type Definitions,
-  isOwn,
   type Named,
   named,
   type Place,
@@ -21,7 +20,7 @@ import {
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
 import { requestBytes } from './kernels.js';
 import { ownPlaces } from './own-buffers.js';
-import { type GpuTensor, padded, placeIn } from './tensor.js';
+import { type GpuTensor, placeIn } from './tensor.js';
 
 export interface WebGpuOptions extends Omit<OptimizerOptions, 'placement'>, WebGpuBackendOptions {
   /**
@@ -123,7 +122,7 @@ export class WebGpuAdan {
     try {
       return new WebGpuAdan(backend, places, definitions, options);
     } catch (error) {
-      free(backend, places);
+      free(places);
       throw error;
     }
   }
@@ -183,17 +182,12 @@ export class WebGpuAdan {
     return Object.fromEntries(
       this.parameterNames.map((name) => {
         const parameter = this.#core.parameter(name);
-        const chunk = parameter.chunk!;
-        let plane = chunk.planes.get('x');
-        if (!plane) {
-          plane = this.#backend.allocate(padded(4 * chunk.vectors));
-          chunk.planes.set('x', plane);
-        }
-        const offset = placeIn(chunk, parameter);
+        const plane = this.#backend.plane(parameter.chunk!, 'x');
+        const offset = placeIn(parameter.chunk!, parameter);
         const x = averages[name];
         if (x) {
           this.#backend.transfer(x, plane, offset);
-          this.#backend.dispose(x);
+          x.dispose();
         }
         return [name, { buffer: plane.buffer, offset, size: parameter.size }];
       }),
@@ -260,8 +254,7 @@ export class WebGpuAdan {
   ): Promise<WebGpuAdan> {
     const own = named(buffers);
     const definitions = [...this.#definitions].map(([name, old]) => {
-      const same = isOwn(old) ? old : { shape: old.shape };
-      return [name, own.get(name) ?? same] as const;
+      return [name, own.get(name) ?? old] as const;
     });
     const next = await WebGpuAdan.create(device, definitions, this.#options);
     try {
@@ -276,7 +269,7 @@ export class WebGpuAdan {
   /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
-    free(this.#backend, this.#places);
+    free(this.#places);
     this.#backend.flush();
   }
 
@@ -292,7 +285,7 @@ export class WebGpuAdan {
       return result;
     } finally {
       const now = backend.device.popErrorScope().catch(() => null);
-      this.#fault = Promise.all([this.#fault, now]).then(([before, fault]) => before ?? fault);
+      this.#fault = this.#fault.then((before) => before ?? now);
     }
   }
 
@@ -323,15 +316,15 @@ function cell(backend: WebGpuBackend, parameter: GpuTensor): ParameterCell<GpuTe
     set: (tensor) => {
       if (tensor === parameter) return;
       backend.transfer(tensor, parameter.storage, parameter.offset);
-      backend.dispose(tensor);
+      tensor.dispose();
     },
   };
 }
 
-function free(backend: WebGpuBackend, places: ReadonlyMap<string, Place>): void {
+function free(places: ReadonlyMap<string, Place>): void {
   for (const { parameter, gradient } of places.values()) {
     parameter.chunk!.planes.get('x')?.drop();
-    backend.dispose(parameter);
-    backend.dispose(gradient);
+    parameter.dispose();
+    gradient.dispose();
   }
 }

@@ -1,10 +1,9 @@
 import type { WebGpuBackend } from './backend.js';
 import { isOwn, type Named, type OwnParameter, type Place } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
-import { GpuTensor, lengthOf, Storage, vectorsIn } from './tensor.js';
+import { chunkOf, GpuTensor, lengthOf, Storage, USAGE, vectorsIn } from './tensor.js';
 
-const GRADIENT_USAGE = { STORAGE: 0x80 };
-const PARAMETER_USAGE = { ...GRADIENT_USAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
+const { STORAGE, COPY_SRC, COPY_DST } = USAGE;
 
 /**
  * The user's own buffers as tensors, after all that can be known at once was checked.
@@ -38,7 +37,9 @@ export async function ownPlaces(
         given,
       );
     }
-    const lacking = Object.entries(kind === 'parameter' ? PARAMETER_USAGE : GRADIENT_USAGE)
+    const lacking = Object.entries(
+      kind === 'parameter' ? { STORAGE, COPY_SRC, COPY_DST } : { STORAGE },
+    )
       .filter(([, bit]) => !(buffer.usage & bit))
       .map(([usage]) => usage)
       .join(' | ');
@@ -76,10 +77,7 @@ export async function ownPlaces(
     if (!isOwn(definition)) continue;
     const parameter = view(name, 'parameter', definition);
     const gradient = view(name, 'gradient', definition);
-    parameter.chunk = {
-      ...{ parameters: parameter, gradients: gradient, planes: new Map() },
-      ...{ single: true, vectors: vectorsIn(parameter.length) },
-    };
+    parameter.chunk = chunkOf(parameter, gradient, vectorsIn(parameter.length), true);
     places.set(name, { parameter, gradient });
   }
   for (const [name, place] of places) {

@@ -5,11 +5,11 @@ import {
   type ElementState,
   type RuleForm,
 } from '@schedule-free-adan/core/rule';
+import { halfKeys } from '@schedule-free-adan/core/wgsl';
 import type { WebGpuBackend } from './backend.js';
 import {
   firstKernel,
   fusedStep,
-  HALF,
   HEADER,
   INACTIVE,
   METRICS,
@@ -21,11 +21,12 @@ import {
 } from './kernels.js';
 import {
   type Chunk,
+  chunkOf,
   type GpuTensor,
-  padded,
   placeIn,
   type Range,
   type Storage,
+  USAGE,
   vectorsIn,
 } from './tensor.js';
 
@@ -64,7 +65,6 @@ type Entry = StepEntry<GpuTensor>;
 const FIRST_THREADS = 8192;
 /** A share of the norm has that many vectors at least. */
 const LEAST_SHARE = 8;
-const UNIFORM_COPY_DST = 0x48;
 const PLANES = ['z', 'm', 'v', 'n', 'g'] as const;
 /** Coefficients that stay as they are from step to step. */
 const STEADY = /^(momentum|oneMinus|beta|epsilon)/;
@@ -81,11 +81,10 @@ export interface Plan {
  * the device knows: norm, clip factor and skipped steps, which parameters have seen a gradient, and the
  * tables that lead from a block of elements to its coefficients.
  */
-export function makePlan(backend: WebGpuBackend): Plan {
+export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>): Plan {
   const slots = new WeakMap<ElementState<GpuTensor>, Slot>();
   let tensors = 0;
   let jobs: Job[] = [];
-  let metrics: StepMetrics<GpuTensor>;
   let control: Storage | undefined;
   let requests: Storage;
   let partials = 0;
@@ -105,10 +104,7 @@ export function makePlan(backend: WebGpuBackend): Plan {
       const { chunk, storage, length } = state.parameter;
       slots.set(state, {
         index: tensors++,
-        chunk: chunk ?? {
-          ...{ single: true, vectors: vectorsIn(length), planes: new Map() },
-          ...{ parameters: storage, gradients: storage },
-        },
+        chunk: chunk ?? chunkOf(storage, storage, vectorsIn(length), true),
       });
     }
     const total = entries.reduce((sum, { gradient }) => sum + vectorsIn(gradient.length), 0);
@@ -164,7 +160,7 @@ export function makePlan(backend: WebGpuBackend): Plan {
     const size = requestBytes(Math.max(...jobs.map(({ groups }) => groups.length)));
     const room = size * jobs.length;
     if (!control || control.size < 4 * words || requests.size < room) {
-      const beside = backend.allocate(room, UNIFORM_COPY_DST);
+      const beside = backend.allocate(room, USAGE.UNIFORM | USAGE.COPY_DST);
       requests = beside;
       // Lives as long as the scalars in it.
       control = backend.allocate(4 * words, undefined, undefined, () => beside.drop());
@@ -186,14 +182,9 @@ export function makePlan(backend: WebGpuBackend): Plan {
       for (const key of PLANES) {
         const tensor = state[key];
         if (!tensor) continue;
-        const half = backend.half && HALF.includes(key);
-        const scale = half ? 2 : 1;
-        let plane = chunk.planes.get(key);
-        if (!plane || plane.released) {
-          plane = backend.allocate(padded(4 * chunk.vectors) / scale);
-          chunk.planes.set(key, plane);
-        }
-        move(tensor, plane, placeIn(chunk, state.parameter) / scale, half);
+        const half = backend.half && halfKeys.includes(key);
+        const place = placeIn(chunk, state.parameter);
+        move(tensor, backend.plane(chunk, key, half), half ? place / 2 : place, half);
       }
     }
   }
@@ -289,7 +280,6 @@ export function makePlan(backend: WebGpuBackend): Plan {
   function step(request: StepRequest<GpuTensor>): void {
     const next = request.entries;
     if (next.length === 0) return;
-    metrics = request.metrics;
     const forms = unified(next);
     const text = [...forms.values()].join();
     const same = ({ state, group }: Entry, k: number) =>

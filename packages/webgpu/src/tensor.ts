@@ -1,3 +1,6 @@
+/** Of GPUBufferUsage, which not every runtime has as a global. */
+export const USAGE = { STORAGE: 0x80, COPY_SRC: 0x4, COPY_DST: 0x8, MAP_READ: 0x1, UNIFORM: 0x40 };
+
 /** A buffer, and how many tensors live in it: the last one that goes takes it along. */
 export class Storage {
   readonly offset = 0;
@@ -28,6 +31,7 @@ export const padded = (length: number): number => Math.max(16, 16 * vectorsIn(le
 
 /** A float32 tensor in a range of a GPU buffer. */
 export class GpuTensor {
+  readonly dtype = 'float32';
   readonly length: number;
   disposed = false;
   constructor(
@@ -76,6 +80,13 @@ export interface Chunk {
   /** Buffers of the state, and of x when somebody evaluates, laid out as the parameters are. */
   readonly planes: Map<string, Storage>;
 }
+
+export const chunkOf = (
+  parameters: Range,
+  gradients: Range,
+  vectors: number,
+  single = false,
+): Chunk => ({ parameters, gradients, vectors, single, planes: new Map() });
 
 /** Where in its chunk a parameter begins, in bytes. */
 export const placeIn = ({ parameters }: Chunk, { offset }: GpuTensor): number =>

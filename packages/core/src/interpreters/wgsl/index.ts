@@ -3,7 +3,6 @@ export { WgslPrimitives } from './primitives.js';
 export {
   expression,
   forEach,
-  fourOf,
   grid,
   halves,
   numberSets,
@@ -16,3 +15,11 @@ export {
   uniform,
   verdict,
 } from './shader.js';
+export {
+  type ArrayLayout,
+  arraysOf,
+  halfKeys,
+  type StepShader,
+  stepArray,
+  stepShader,
+} from './step.js';

@@ -3,7 +3,7 @@ import { atom, printer, wgsl } from '../printer.js';
 
 /** The text of a shader, or of a part of one: what is false is left out. */
 export const shader = (...parts: readonly (string | false | undefined)[]): string =>
-  `${parts.filter(Boolean).join('\n')}\n`;
+  parts.filter(Boolean).join('\n');
 
 /** An array in storage: as long as what is bound to it, unless its length is known beforehand. */
 export const storage = (
