@@ -1,9 +1,9 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
-import { grid, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
+import { grid, halfKeys, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
 import { deviceLost } from './errors.js';
 import { packKernel } from './kernels.js';
 import { makePlan, type Plan } from './plan.js';
-import { type Chunk, GpuTensor, lengthOf, padded, type Range, Storage, USAGE } from './tensor.js';
+import { type Chunk, GpuTensor, lengthOf, padded, type Range, Storage } from './tensor.js';
 
 export interface WebGpuBackendOptions {
   /** Invocations per workgroup. Default 256, or what the device can do; the same bits for every size. */
@@ -16,9 +16,15 @@ export interface WebGpuBackendOptions {
   readonly chunkBytes?: number;
 }
 
-const { COPY_SRC, COPY_DST } = USAGE;
-/** GPUBufferUsage of the library's tensors. */
-const TENSOR_USAGE = USAGE.STORAGE | COPY_SRC | COPY_DST;
+/** STORAGE, COPY_SRC and COPY_DST of GPUBufferUsage, which not every runtime has as a global. */
+const TENSOR_USAGE = 0x80 | 0x4 | 0x8;
+const COPY_SRC = 0x4;
+const MAP_READ_COPY_DST = 0x1 | 0x8;
+
+export interface Prepared {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+}
 
 /** What was compiled on a device, by workgroup size and text. */
 const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
@@ -98,20 +104,22 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     });
   }
 
-  /** A buffer laid out as the parameters of a chunk are, for other tensors; `half`: of float16. */
-  plane({ planes, vectors }: Chunk, key: string, half = false): Storage {
+  /** A buffer laid out as the parameters of a chunk are, for the tensors of a key. */
+  plane({ planes, vectors }: Chunk, key: string): Storage {
     let plane = planes.get(key);
     if (!plane || plane.released) {
+      const half = this.half && halfKeys.includes(key);
       plane = this.allocate(padded(4 * vectors) / (half ? 2 : 1));
+      plane.half = half;
       planes.set(key, plane);
     }
     return plane;
   }
 
   /** Zeros, without values. */
-  upload(values: FloatArray | undefined, shape: readonly number[], half = false): GpuTensor {
+  upload(values: FloatArray | undefined, shape: readonly number[]): GpuTensor {
     const storage = this.allocate(padded(lengthOf(shape)), TENSOR_USAGE, values);
-    return new GpuTensor(storage, 0, [...shape], half);
+    return new GpuTensor(storage, 0, [...shape]);
   }
 
   /** @throws WebGpuError `device-lost` */
@@ -120,7 +128,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     const { length, half, size } = tensor;
     const staging = this.device.createBuffer({
       size: padded(length),
-      usage: USAGE.MAP_READ | COPY_DST,
+      usage: MAP_READ_COPY_DST,
     });
     this.transfer(tensor, new Storage(staging), 0);
     // Others may want to read as well: all that is recorded by then is submitted at once.
@@ -139,7 +147,8 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   copy(tensor: GpuTensor): GpuTensor {
-    const result = this.upload(undefined, tensor.shape, tensor.half);
+    const result = this.upload(undefined, tensor.shape);
+    result.storage.half = tensor.half;
     this.transfer(tensor, result.storage, 0);
     return result;
   }
@@ -228,30 +237,25 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     this.#pass = undefined;
   }
 
-  /** A compute pipeline; the same text gives the same one. */
-  pipeline(code: string): GPUComputePipeline {
-    const key = this.workgroupSize + code;
+  /** A kernel, bound. The same text is compiled once. */
+  prepare(code: string, ranges: readonly Range[]): Prepared {
+    const { device, workgroupSize } = this;
+    const key = workgroupSize + code;
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      const { workgroupSize } = this;
-      const module = this.device.createShaderModule({
-        code: `override workgroupSize: u32;\n${code}`,
-      });
-      pipeline = this.device.createComputePipeline({
+      const module = device.createShaderModule({ code: `override workgroupSize: u32;\n${code}` });
+      pipeline = device.createComputePipeline({
         layout: 'auto',
         compute: { module, constants: { workgroupSize } },
       });
       this.#pipelines.set(key, pipeline);
     }
-    return pipeline;
-  }
-
-  bind(pipeline: GPUComputePipeline, ranges: readonly Range[]): GPUBindGroup {
     const entries = ranges.map((resource, binding) => ({ binding, resource }));
-    return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    return { pipeline, group };
   }
 
-  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, invocations: number): void {
+  dispatch({ pipeline, group }: Prepared, invocations: number): void {
     const most = this.device.limits.maxComputeWorkgroupsPerDimension;
     const pass = this.pass();
     pass.setPipeline(pipeline);
@@ -259,15 +263,11 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     pass.dispatchWorkgroups(...grid(invocations, this.workgroupSize, most));
   }
 
-  #dispatch(code: string, ranges: readonly Range[], invocations: number): void {
-    const pipeline = this.pipeline(code);
-    this.dispatch(pipeline, this.bind(pipeline, ranges), invocations);
-  }
-
   /** The same values as pairs of float16, in a buffer at `offset`. */
   pack({ storage, length }: GpuTensor, { buffer }: Storage, offset: number): void {
     const size = padded(length) / 2;
-    this.#dispatch(packKernel(), [storage, { buffer, offset, size }], size / 8);
+    const kernel = this.prepare(packKernel(), [storage, { buffer, offset, size }]);
+    this.dispatch(kernel, size / 8);
   }
 
   constant(value: number): GpuTensor {
@@ -280,7 +280,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
     const reduced = ofNone !== undefined;
     if (reduced && shaped.length === 0) return this.constant(ofNone);
     const result = this.upload(undefined, reduced ? [] : shaped.shape);
-    if (result.length > 0) this.#dispatch(code, [...operands, result], result.length);
+    if (result.length > 0) this.dispatch(this.prepare(code, [...operands, result]), result.length);
     return result;
   }
 }

@@ -97,7 +97,7 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
     for (const [name, offset, { shape, values }] of members) {
       if (values) backend.device.queue.writeBuffer(parameters.buffer, offset, values.slice());
       places.set(name, {
-        parameter: new GpuTensor(parameters, offset, shape, false, chunk),
+        parameter: new GpuTensor(parameters, offset, shape, chunk),
         gradient: new GpuTensor(gradients, offset, shape),
       });
     }

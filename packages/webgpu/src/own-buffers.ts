@@ -1,9 +1,10 @@
 import type { WebGpuBackend } from './backend.js';
 import { isOwn, type Named, type OwnParameter, type Place } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
-import { chunkOf, GpuTensor, lengthOf, Storage, USAGE, vectorsIn } from './tensor.js';
+import { chunkOf, GpuTensor, lengthOf, Storage, vectorsIn } from './tensor.js';
 
-const { STORAGE, COPY_SRC, COPY_DST } = USAGE;
+const GRADIENT_USAGE = { STORAGE: 0x80 };
+const PARAMETER_USAGE = { ...GRADIENT_USAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
 
 /**
  * The user's own buffers as tensors, after all that can be known at once was checked.
@@ -15,7 +16,7 @@ export async function ownPlaces(
   definitions: Named,
 ): Promise<Map<string, Place>> {
   const places = new Map<string, Place>();
-  const taken: { name: string; buffer: GPUBuffer; from: number; to: number }[] = [];
+  const taken: [string, GpuTensor][] = [];
   const boundary = backend.device.limits.minStorageBufferOffsetAlignment;
   const view = (name: string, kind: 'parameter' | 'gradient', own: OwnParameter) => {
     const refuse = (code: WebGpuErrorCode, why: string, value?: unknown) => {
@@ -37,9 +38,7 @@ export async function ownPlaces(
         given,
       );
     }
-    const lacking = Object.entries(
-      kind === 'parameter' ? { STORAGE, COPY_SRC, COPY_DST } : { STORAGE },
-    )
+    const lacking = Object.entries(kind === 'parameter' ? PARAMETER_USAGE : GRADIENT_USAGE)
       .filter(([, bit]) => !(buffer.usage & bit))
       .map(([usage]) => usage)
       .join(' | ');
@@ -57,21 +56,22 @@ export async function ownPlaces(
         offset,
       );
     }
+    const tensor = new GpuTensor(new Storage(buffer), offset, [...own.shape]);
     const other = taken.find(
-      (t) =>
+      ([owner, t]) =>
         t.buffer === buffer &&
         // A kernel may not read and write one buffer at a time, not even at different places.
-        ((offset < t.to && t.from < offset + size) || t.name === name),
+        ((offset < t.offset + t.size && t.offset < offset + size) || owner === name),
     );
     if (other) {
       refuse(
         'overlapping-views',
-        `shares memory, or as gradient a buffer, with '${other.name}'; give each its own`,
+        `shares memory, or as gradient a buffer, with '${other[0]}'; give each its own`,
         offset,
       );
     }
-    taken.push({ name, buffer, from: offset, to: offset + size });
-    return new GpuTensor(new Storage(buffer), offset, [...own.shape]);
+    taken.push([name, tensor]);
+    return tensor;
   };
   for (const [name, definition] of definitions) {
     if (!isOwn(definition)) continue;
@@ -80,33 +80,24 @@ export async function ownPlaces(
     parameter.chunk = chunkOf(parameter, gradient, vectorsIn(parameter.length), true);
     places.set(name, { parameter, gradient });
   }
+  // What only the device can tell of a buffer: whose it is, and whether it still exists. A primitive reads a
+  // number of it, and nobody looks at the result.
   for (const [name, place] of places) {
-    for (const [kind, tensor] of Object.entries(place)) await probe(backend, kind, name, tensor);
+    for (const [kind, { storage, offset, length }] of Object.entries(place)) {
+      if (length === 0) continue;
+      backend.flush();
+      backend.device.pushErrorScope('validation');
+      backend.allFinite(new GpuTensor(storage, offset, [1])).dispose();
+      backend.flush();
+      const error = await backend.device.popErrorScope();
+      if (!error) continue;
+      const destroyed = /destroyed/i.test(error.message);
+      throw new WebGpuError(
+        destroyed ? 'destroyed-buffer' : 'foreign-device',
+        `The buffer of ${kind} '${name}' ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
+        name,
+      );
+    }
   }
   return places;
-}
-
-/**
- * What only the device can tell of a buffer: whose it is, and whether it still exists. A primitive
- * reads a number of it, and nobody looks at the result.
- */
-async function probe(
-  backend: WebGpuBackend,
-  kind: string,
-  name: string,
-  { storage, offset, length }: GpuTensor,
-) {
-  if (length === 0) return;
-  backend.flush();
-  backend.device.pushErrorScope('validation');
-  backend.allFinite(new GpuTensor(storage, offset, [1])).dispose();
-  backend.flush();
-  const error = await backend.device.popErrorScope();
-  if (!error) return;
-  const destroyed = /destroyed/i.test(error.message);
-  throw new WebGpuError(
-    destroyed ? 'destroyed-buffer' : 'foreign-device',
-    `The buffer of ${kind} '${name}' ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
-    name,
-  );
 }

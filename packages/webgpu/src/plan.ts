@@ -3,10 +3,10 @@ import {
   type Coefficients,
   coefficients,
   type ElementState,
+  jointForms,
   type RuleForm,
 } from '@schedule-free-adan/core/rule';
-import { halfKeys } from '@schedule-free-adan/core/wgsl';
-import type { WebGpuBackend } from './backend.js';
+import type { Prepared, WebGpuBackend } from './backend.js';
 import {
   firstKernel,
   fusedStep,
@@ -26,7 +26,6 @@ import {
   placeIn,
   type Range,
   type Storage,
-  USAGE,
   vectorsIn,
 } from './tensor.js';
 
@@ -40,23 +39,23 @@ interface Job {
   readonly chunk: Chunk;
   readonly form: RuleForm;
   readonly groups: StepGroup[];
-  /** The tensor that it spans, when it spans but one. */
-  readonly tensor: number | undefined;
-  /** Where its table of blocks begins, and the chunk's table of shares. */
-  readonly blocks: number;
-  readonly items: number;
+  /** It spans a single tensor. */
+  readonly alone: boolean;
   /** Shares of the norm, counted at the first job of a chunk. */
   readonly itemCount: number;
+  /**
+   * Words of its request: where its table of blocks begins, and the chunk's table of shares; how many of
+   * these; vectors; the tensor that it spans alone.
+   */
+  readonly numbers: readonly number[];
   /** What the kernels are told of a step: a part of the buffer of requests. */
   request?: Required<GPUBufferBinding>;
   readonly ready: Map<string, Ready>;
 }
 
 /** A dispatch, kept as long as the same buffers take part. */
-interface Ready {
+interface Ready extends Prepared {
   readonly ranges: readonly Range[];
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
 }
 
 type Entry = StepEntry<GpuTensor>;
@@ -65,6 +64,7 @@ type Entry = StepEntry<GpuTensor>;
 const FIRST_THREADS = 8192;
 /** A share of the norm has that many vectors at least. */
 const LEAST_SHARE = 8;
+const UNIFORM_COPY_DST = 0x40 | 0x8;
 const PLANES = ['z', 'm', 'v', 'n', 'g'] as const;
 /** Coefficients that stay as they are from step to step. */
 const STEADY = /^(momentum|oneMinus|beta|epsilon)/;
@@ -143,9 +143,9 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
         // Of a chunk with one tensor, no table is read.
         const alone = new Set(owners).size === 1;
         if (!alone) for (const index of owners) tables.push(index);
-        const tensor = alone ? owners[0] : undefined;
+        const numbers = [blocks, items, itemCount, chunk.vectors, owners[0]];
         const form = JSON.parse(text);
-        jobs.push({ chunk, form, groups, tensor, blocks, items, itemCount, ready: new Map() });
+        jobs.push({ chunk, form, groups, alone, itemCount, numbers, ready: new Map() });
         itemCount = 0;
       }
     }
@@ -160,7 +160,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
     const size = requestBytes(Math.max(...jobs.map(({ groups }) => groups.length)));
     const room = size * jobs.length;
     if (!control || control.size < 4 * words || requests.size < room) {
-      const beside = backend.allocate(room, USAGE.UNIFORM | USAGE.COPY_DST);
+      const beside = backend.allocate(room, UNIFORM_COPY_DST);
       requests = beside;
       // Lives as long as the scalars in it.
       control = backend.allocate(4 * words, undefined, undefined, () => beside.drop());
@@ -181,19 +181,18 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
       if (state.seen) move(state.seen, control, 4 * (HEADER + index));
       for (const key of PLANES) {
         const tensor = state[key];
-        if (!tensor) continue;
-        const half = backend.half && halfKeys.includes(key);
-        const place = placeIn(chunk, state.parameter);
-        move(tensor, backend.plane(chunk, key, half), half ? place / 2 : place, half);
+        if (tensor) move(tensor, backend.plane(chunk, key), placeIn(chunk, state.parameter));
       }
     }
   }
 
-  function move(tensor: GpuTensor, target: Storage, offset: number, half = false): void {
+  /** @param place in bytes of float32 */
+  function move(tensor: GpuTensor, target: Storage, place: number): void {
     if (tensor.storage === target) return;
-    if (half && !tensor.half) backend.pack(tensor, target, offset);
+    const offset = target.half ? place / 2 : place;
+    if (target.half && !tensor.half) backend.pack(tensor, target, offset);
     else backend.transfer(tensor, target, offset);
-    tensor.moveTo(target, offset, half);
+    tensor.moveTo(target, offset);
     unsettled = true;
   }
 
@@ -203,7 +202,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
     const guarded = checking || unsettled;
     const words = new Uint32Array(requests.size / 4);
     const floats = new Float32Array(words.buffer);
-    const steps = jobs.map(({ chunk, form, groups, tensor, request, ...job }) => {
+    const steps = jobs.map(({ chunk, form, groups, alone, numbers, request }) => {
       const { single, vectors, planes, parameters, gradients } = chunk;
       const sets = groups.map(({ scalars, hyperparameters }) => {
         // A group without decay is stepped as those with it are: its coefficient changes nothing.
@@ -212,7 +211,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
       });
       const variant = {
         ...{ form, clipping, checking, half: backend.half, constants: agreed(sets) },
-        ...{ single: tensor !== undefined, sets: sets.length },
+        ...{ single: alone, sets: sets.length },
         averages: backend.averages && planes.has('x'),
         packed: [parameters, gradients].every(({ size }) => size % 16 === 0),
         // An arena's kernels know its size; for buffers of the user's, one kernel serves every size.
@@ -221,13 +220,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
       const step = fusedStep(variant);
       const at = request!.offset / 4;
       floats.set([maxGradNorm, epsilon], at);
-      words.set(
-        [
-          ...[looking ? partials : 0, tensors, job.blocks, job.items],
-          ...[job.itemCount, vectors, tensor ?? 0, sums],
-        ],
-        at + 2,
-      );
+      words.set([looking ? partials : 0, tensors, ...numbers, sums], at + 2);
       sets.forEach((set, k) => {
         const size = Math.ceil(step.names.length / 4) * 4;
         floats.set(
@@ -270,17 +263,18 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
     const ranges = [control!, job.request!, ...others];
     let ready = job.ready.get(key);
     if (!ready || ranges.some((range, k) => range !== ready!.ranges[k])) {
-      const pipeline = ready?.pipeline ?? backend.pipeline(code());
-      ready = { ranges, pipeline, group: backend.bind(pipeline, ranges) };
+      ready = { ranges, ...backend.prepare(code(), ranges) };
       job.ready.set(key, ready);
     }
-    backend.dispatch(ready.pipeline, ready.group, count);
+    backend.dispatch(ready, count);
   }
 
   function step(request: StepRequest<GpuTensor>): void {
     const next = request.entries;
     if (next.length === 0) return;
-    const forms = unified(next);
+    const forms = new Map(
+      [...jointForms(next)].map(([group, form]) => [group, JSON.stringify(form)]),
+    );
     const text = [...forms.values()].join();
     const same = ({ state, group }: Entry, k: number) =>
       state === entries[k]?.state && group === entries[k].group;
@@ -310,16 +304,3 @@ const agreed = (sets: readonly Coefficients[]): Partial<Coefficients> =>
         STEADY.test(name) && sets.every((set) => set[name as keyof Coefficients] === value),
     ),
   );
-
-/**
- * The form that each group is stepped in, as text: parameters without decay join the others, if those
- * decay in one way, so that one dispatch steps all.
- */
-function unified(entries: readonly Entry[]): Map<StepGroup, string> {
-  const forms = new Map(entries.map(({ group, form }) => [group, form]));
-  const decays = [...forms.values()].flatMap(({ decay }) => (decay === 'none' ? [] : decay));
-  const shared = new Set(decays).size === 1 && { decay: decays[0] };
-  return new Map(
-    [...forms].map(([group, form]) => [group, JSON.stringify({ ...form, ...shared })]),
-  );
-}

@@ -1,11 +1,10 @@
-/** Of GPUBufferUsage, which not every runtime has as a global. */
-export const USAGE = { STORAGE: 0x80, COPY_SRC: 0x4, COPY_DST: 0x8, MAP_READ: 0x1, UNIFORM: 0x40 };
-
 /** A buffer, and how many tensors live in it: the last one that goes takes it along. */
 export class Storage {
   readonly offset = 0;
   readonly size: number;
   released = false;
+  /** Holds pairs of float16. */
+  half = false;
   #tensors = 0;
   constructor(
     readonly buffer: GPUBuffer,
@@ -29,7 +28,7 @@ export const vectorsIn = (length: number): number => Math.ceil(length / 4);
 /** Kernels move four numbers at a time: buffers of the library's own have room for that. */
 export const padded = (length: number): number => Math.max(16, 16 * vectorsIn(length));
 
-/** A float32 tensor in a range of a GPU buffer. */
+/** A tensor in a range of a GPU buffer. */
 export class GpuTensor {
   readonly dtype = 'float32';
   readonly length: number;
@@ -39,8 +38,6 @@ export class GpuTensor {
     /** In bytes. */
     public offset: number,
     readonly shape: readonly number[],
-    /** Kept as pairs of float16. */
-    public half = false,
     /** What it is a part of, if it stays where it is. */
     public chunk?: Chunk,
   ) {
@@ -50,15 +47,18 @@ export class GpuTensor {
   get buffer(): GPUBuffer {
     return this.storage.buffer;
   }
+  get half(): boolean {
+    return this.storage.half;
+  }
   /** In bytes, without padding. */
   get size(): number {
     return this.length * (this.half ? 2 : 4);
   }
   /** Lives elsewhere from now on. Whoever moves it has copied the values. */
-  moveTo(storage: Storage, offset: number, half: boolean): void {
+  moveTo(storage: Storage, offset: number): void {
     storage.hold();
     this.storage.drop();
-    Object.assign(this, { storage, offset, half });
+    Object.assign(this, { storage, offset });
   }
   dispose(): void {
     if (!this.disposed) this.storage.drop();
