@@ -1,7 +1,6 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
-import { grid, halfKeys, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
+import { grid, halfKeys, packShader, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
 import { deviceLost } from './errors.js';
-import { packKernel } from './kernels.js';
 import { makePlan, type Plan } from './plan.js';
 import { type Chunk, GpuTensor, lengthOf, padded, type Range, Storage } from './tensor.js';
 
@@ -39,7 +38,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   readonly workgroupSize: number;
   readonly normThreads: number;
   readonly chunkBytes: number;
-  /** Bytes of GPU buffers that this backend holds, without those of readings under way. */
+  /** Bytes of GPU buffers that this backend holds, with those of readings under way. */
   bytes = 0;
   lost: string | undefined;
   lastPlan: Plan | undefined;
@@ -126,23 +125,20 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   async download(tensor: GpuTensor): Promise<Float32Array> {
     this.alive();
     const { length, half, size } = tensor;
-    const staging = this.device.createBuffer({
-      size: padded(length),
-      usage: MAP_READ_COPY_DST,
-    });
-    this.transfer(tensor, new Storage(staging), 0);
+    const staging = this.allocate(padded(length), MAP_READ_COPY_DST);
+    this.transfer(tensor, staging, 0);
     // Others may want to read as well: all that is recorded by then is submitted at once.
     // What is recorded in an encoder of the user's is read once he must have submitted it.
     await (this.#borrowed && new Promise<void>((read) => this.#postponed.push(read)));
     this.flush();
     try {
-      await staging.mapAsync(1);
-      const raw = staging.getMappedRange().slice(0, size);
+      await staging.buffer.mapAsync(1);
+      const raw = staging.buffer.getMappedRange().slice(0, size);
       return half ? widen(raw) : new Float32Array(raw);
     } catch (error) {
       throw deviceLost(this.lost ?? `reading failed: ${error}`);
     } finally {
-      staging.destroy();
+      staging.drop();
     }
   }
 
@@ -177,12 +173,6 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
       queueMicrotask(() => this.flush());
     }
     return this.#encoder;
-  }
-
-  /** A compute pass of the encoder that commands go to. */
-  pass(): GPUComputePassEncoder {
-    this.#pass ??= this.commands().beginComputePass();
-    return this.#pass;
   }
 
   /** Runs `fn` with all commands going into `encoder`, to be submitted by its owner. */
@@ -256,17 +246,17 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   dispatch({ pipeline, group }: Prepared, invocations: number): void {
-    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
-    const pass = this.pass();
+    this.#pass ??= this.commands().beginComputePass();
+    const pass = this.#pass;
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(...grid(invocations, this.workgroupSize, most));
+    pass.dispatchWorkgroups(...grid(invocations, this.workgroupSize));
   }
 
   /** The same values as pairs of float16, in a buffer at `offset`. */
   pack({ storage, length }: GpuTensor, { buffer }: Storage, offset: number): void {
     const size = padded(length) / 2;
-    const kernel = this.prepare(packKernel(), [storage, { buffer, offset, size }]);
+    const kernel = this.prepare(packShader(), [storage, { buffer, offset, size }]);
     this.dispatch(kernel, size / 8);
   }
 
@@ -275,8 +265,7 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   protected override run(code: string, operands: readonly GpuTensor[], ofNone?: number): GpuTensor {
-    const [first] = operands;
-    const shaped = operands.find(({ shape }) => shape.length > 0) ?? first!;
+    const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
     const reduced = ofNone !== undefined;
     if (reduced && shaped.length === 0) return this.constant(ofNone);
     const result = this.upload(undefined, reduced ? [] : shaped.shape);

@@ -65,8 +65,6 @@ struct Control {
 @group(0) @binding(0) var<storage, ${access}> control: Control;
 ${uniform(1, 'request', 'Request')}
 fn row(tensor: u32) -> u32 { return request.tensors + ${ROW} * tensor; }`;
-/** Every pipeline sets it. */
-export const SIZE = 'workgroupSize';
 /** Whom vector `i` belongs to. */
 const tensorOf = ({ single }: StepVariant) =>
   single ? 'request.tensor' : 'control.words[request.blocks + i / 16]';
@@ -84,7 +82,9 @@ export function fusedStep(variant: StepVariant) {
   const coefficients = numberSets('request.sets', names, sets);
   const code = () =>
     stepShader({
-      ...{ kernel, layout: variant, first: 2, size: SIZE },
+      kernel,
+      layout: variant,
+      first: 2,
       declarations: [
         coefficients.struct,
         bindings('read', {
@@ -121,7 +121,7 @@ export const normKernel = (checking: boolean, whole: boolean, units?: number): s
     bindings('read_write'),
     storage(2, 'read', 'gradients', whole ? 'mat4x4f' : 'f32', units),
     sumOfSquares('gradients', whole, checking),
-    forEach(SIZE),
+    forEach(),
     `  if (i >= request.itemCount) { return; }
   let tensor = row(control.words[request.items + 2 * i]);
   let share = control.words[request.items + 2 * i + 1];
@@ -172,7 +172,7 @@ export function firstKernel(variant: StepVariant): string {
     gradient.declare(2),
     previous.declare(3),
     variant.half && halves,
-    forEach(SIZE, 'thread'),
+    forEach('thread'),
     `  for (var i = thread; i < request.vectors * control.first; i += groups.x * workgroupSize) {
     let tensor = ${tensorOf(variant)};
     if (tensor != ${INACTIVE}u && control.words[row(tensor) + ${ROW - 1}] == 1) {
@@ -182,13 +182,3 @@ export function firstKernel(variant: StepVariant): string {
 }`,
   );
 }
-
-/** Turns numbers into pairs of float16. */
-export const packKernel = (): string =>
-  shader(
-    storage(0, 'read', 'numbers', 'vec4f'),
-    storage(1, 'read_write', 'pairs', 'vec2u'),
-    halves,
-    forEach(SIZE),
-    '  if (i < arrayLength(&pairs)) { pairs[i] = narrow(numbers[i]); }\n}',
-  );

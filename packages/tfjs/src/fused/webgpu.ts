@@ -89,7 +89,7 @@ function stepCode(kernel: Kernel, type: string): string {
     c.struct,
     uniform(count + 1, 'c', 'array<Numbers, 1>'),
     uniform(count + 2, 'control', 'vec4f'),
-    forEach(STEP),
+    forEach('i', STEP),
     '  if (i >= arrayLength(&old_gradient)) { return; }',
     statements(
       kernel,
@@ -149,7 +149,7 @@ const partialSums = (whole: boolean, checking: boolean, count: number) => {
     `struct Table { rows: array<vec4u, ${count}>, first: u32 }`,
     uniform(count + 1, 'table', 'Table'),
     ...all.map((k) => sumOfSquares(`gradient${k}`, whole, checking)),
-    forEach(64),
+    forEach('i', 64),
     ...all.map(
       (k) => `  let row${k} = table.rows[${k}];
   if (i >= row${k}.x && i < row${k}.x + row${k}.y) {

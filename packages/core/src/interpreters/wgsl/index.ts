@@ -6,6 +6,7 @@ export {
   grid,
   halves,
   numberSets,
+  packShader,
   type Sum,
   shader,
   statements,

@@ -2,9 +2,6 @@ import type { Algebra, Placement } from '../../update-rule.js';
 import { pointKernel } from '../kernel.js';
 import { expression, forEach, shader, storage, sumOfSquares, total } from './shader.js';
 
-/** The workgroup size of a primitive's shader: an override constant, which the pipeline may set. */
-const SIZE = 'workgroupSize';
-
 /**
  * The arithmetic of a backend that runs shaders: all of a backend's primitives but memory. Whoever extends
  * it says how to run a shader on tensors.
@@ -59,7 +56,7 @@ export abstract class WgslPrimitives<T> implements Algebra<T> {
     const code = shader(
       ...names.map((name, k) => storage(k, 'read', `all_${name}`, 'f32')),
       storage(names.length, 'read_write', 'result', 'f32'),
-      forEach(SIZE),
+      forEach(),
       '  if (i >= arrayLength(&result)) { return; }',
       ...names.map((name) => `  let ${name} = all_${name}[min(i, arrayLength(&all_${name}) - 1)];`),
       `  result[i] = ${text};

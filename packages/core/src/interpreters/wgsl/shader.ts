@@ -20,17 +20,18 @@ export const uniform = (binding: number, name: string, type: string): string =>
 
 /**
  * The head of a shader that does something for every `i`, in the workgroups of a {@link grid}.
- * @param size Invocations of a workgroup: a number, or the name of a constant.
+ * @param size Invocations of a workgroup. By default what the pipeline says: an override constant.
  */
-export const forEach = (size: number | string, i = 'i'): string =>
+export const forEach = (i = 'i', size: number | string = 'workgroupSize'): string =>
   `@compute @workgroup_size(${size})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let ${i} = (group.y * groups.x + group.x) * ${size} + lane;`;
 
 /** How many workgroups to dispatch, [x, y]: two-dimensional where one dimension has not enough of them. */
-export function grid(invocations: number, size: number, most = 65_535): [number, number] {
+export function grid(invocations: number, size: number): [number, number] {
   const workgroups = Math.ceil(invocations / size);
-  const rows = Math.ceil(workgroups / most);
+  // What every device can do.
+  const rows = Math.ceil(workgroups / 65_535);
   return [Math.ceil(workgroups / rows), rows];
 }
 
@@ -63,6 +64,16 @@ fn narrow(values: vec4f) -> vec2u {
   let v = clamp(values, vec4f(-65504), vec4f(65504));
   return vec2u(pack2x16float(v.xy), pack2x16float(v.zw));
 }`;
+
+/** Turns an array of `vec4f`, bound to 0, into one of float16, bound to 1: for every vector of that. */
+export const packShader = (): string =>
+  shader(
+    storage(0, 'read', 'numbers', 'vec4f'),
+    storage(1, 'read_write', 'pairs', 'vec2u'),
+    halves,
+    forEach(),
+    '  if (i < arrayLength(&pairs)) { pairs[i] = narrow(numbers[i]); }\n}',
+  );
 
 /**
  * A kernel's numbers in a uniform array of `Numbers`, of which there may be a few sets: the struct, and

@@ -32,8 +32,6 @@ export interface StepShader {
   readonly declarations: readonly string[];
   /** The binding of the first array. */
   readonly first: number;
-  /** See {@link forEach}. */
-  readonly size: number | string;
   /** Statements that come first: who has nothing to do returns. */
   readonly begin: string;
   /** Where a number of the kernel is. */
@@ -52,7 +50,7 @@ export function stepShader({ kernel, layout, ...step }: StepShader): string {
     ...step.declarations,
     ...arraysOf(kernel).map((name, k) => array(name).declare(step.first + k)),
     layout.half && halves,
-    forEach(step.size),
+    forEach(),
     step.begin,
     statements(
       kernel,
