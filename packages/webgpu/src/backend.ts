@@ -190,15 +190,15 @@ export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<
   }
 
   /** Writes to a buffer, in order with the commands. */
-  write(target: GPUBuffer, offset: number, data: Uint32Array<ArrayBuffer>): void {
+  write({ buffer }: Storage, offset: number, data: Uint32Array<ArrayBuffer>): void {
     if (!this.#borrowed) {
       this.flush();
-      this.device.queue.writeBuffer(target, offset, data);
+      this.device.queue.writeBuffer(buffer, offset, data);
       return;
     }
     // The queue would write before the owner submits; and when that is, nobody here knows.
     const staging = this.allocate(data.byteLength, COPY_SRC, new Float32Array(data.buffer));
-    this.commands().copyBufferToBuffer(staging.buffer, 0, target, offset, staging.size);
+    this.commands().copyBufferToBuffer(staging.buffer, 0, buffer, offset, staging.size);
     staging.drop();
   }
 

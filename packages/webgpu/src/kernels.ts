@@ -53,7 +53,7 @@ export const requestBytes = (sets: number): number => Math.ceil((REQUEST + SET *
  * and whether it is and a tensor meets its first gradient; then `words`: who has seen a gradient, a word for
  * each tensor, then the tensors' rows, the other tables, and the norm's partial sums.
  */
-const bindings = (access: 'read' | 'read_write', { sets = '', words = '' } = {}) =>
+const bindings = (access: 'read' | 'read_write', sets = '', words = '') =>
   `struct Request {
   maxGradNorm: f32, epsilon: f32, partials: u32, tensors: u32,
   blocks: u32, items: u32, itemCount: u32, vectors: u32, tensor: u32, sums: u32,${sets}
@@ -87,10 +87,11 @@ export function fusedStep(variant: StepVariant) {
       first: 2,
       declarations: [
         coefficients.struct,
-        bindings('read', {
-          sets: `\n  @align(16) sets: array<Numbers, ${sets}>,`,
-          words: words ? `, ${words}` : '',
-        }),
+        bindings(
+          'read',
+          `\n  @align(16) sets: array<Numbers, ${sets}>,`,
+          words ? `, ${words}` : '',
+        ),
       ],
       begin: shader(
         // Arithmetic, since a branch costs more on some devices than what it saves.

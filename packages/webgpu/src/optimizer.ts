@@ -71,34 +71,32 @@ export class WebGpuAdan {
   }
 
   /** @throws WebGpuError `too-many-groups`, `too-many-buffers` */
-  #checkLimits(averages: boolean | undefined): void {
-    const { limits } = this.device;
-    const { groups } = this;
-    const refuse = (
+  #checkLimits(averages = false): void {
+    const { groups, device } = this;
+    const check = (
       code: WebGpuErrorCode,
+      limit: 'maxUniformBufferBindingSize' | 'maxStorageBuffersPerShaderStage',
       needed: number,
-      limit: keyof GPUSupportedLimits,
       remedy: string,
     ) => {
-      const most = limits[limit] as number;
+      const most = device.limits[limit];
       if (needed <= most) return;
       this.#core.dispose();
       const message = `A step needs ${limit} ${needed}, and the device has ${most}; ${remedy}.`;
       throw new WebGpuError(code, message, limit, needed);
     };
     const sets = requestBytes(groups.length);
-    refuse('too-many-groups', sets, 'maxUniformBufferBindingSize', 'give fewer groups');
+    check('too-many-groups', 'maxUniformBufferBindingSize', sets, 'give fewer groups');
     const arrays = groups.map(
       ({ hyperparameters }) => stateKeys(ruleForm(hyperparameters, 'y')).length,
     );
-    // The state without `seen`, the control buffer, gradients, and averages.
-    if (averages)
-      refuse(
-        'too-many-buffers',
-        Math.max(...arrays) + 2,
-        'maxStorageBuffersPerShaderStage',
-        'ask for that, or leave out averages and call evaluate()',
-      );
+    check(
+      'too-many-buffers',
+      'maxStorageBuffersPerShaderStage',
+      // The state without `seen`, the control buffer, gradients, and averages.
+      averages ? Math.max(...arrays) + 2 : 0,
+      'ask for that, or leave out averages and call evaluate()',
+    );
   }
 
   /**

@@ -152,7 +152,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
     sums = here();
     allocate(HEADER + sums + 2 * partials);
     const words = Uint32Array.from([...rows, ...tables]);
-    backend.write(control!.buffer, 4 * (HEADER + tensors), words);
+    backend.write(control!, 4 * (HEADER + tensors), words);
   }
 
   /** Makes buffers that are large enough, unless they are there. */
@@ -203,7 +203,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
     const words = new Uint32Array(requests.size / 4);
     const floats = new Float32Array(words.buffer);
     const steps = jobs.map(({ chunk, form, groups, alone, numbers, request }) => {
-      const { single, vectors, planes, parameters, gradients } = chunk;
+      const { single, vectors, planes, parameter, gradient } = chunk;
       const sets = groups.map(({ scalars, hyperparameters }) => {
         // A group without decay is stepped as those with it are: its coefficient changes nothing.
         const decay = form.decay !== 'none' && { decay: form.decay };
@@ -213,7 +213,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
         ...{ form, clipping, checking, half: backend.half, constants: agreed(sets) },
         ...{ single: alone, sets: sets.length },
         averages: backend.averages && planes.has('x'),
-        packed: [parameters, gradients].every(({ size }) => size % 16 === 0),
+        packed: [parameter, gradient].every(({ size }) => size % 16 === 0),
         // An arena's kernels know its size; for buffers of the user's, one kernel serves every size.
         ...(!single && { vectors, words: control!.size / 4 - HEADER }),
       };
@@ -230,29 +230,28 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
       });
       return { variant, ...step };
     });
-    backend.write(requests.buffer, 0, words);
+    backend.write(requests, 0, words);
     if (looking) {
       for (const job of jobs) {
-        const { gradients, single, vectors } = job.chunk;
-        const whole = gradients.size % 64 === 0;
+        const { gradient, single, vectors } = job.chunk;
+        const whole = gradient.size % 64 === 0;
         const code = () => normKernel(checking, whole, single ? undefined : vectors / 4);
-        run(job, `norm ${checking}`, code, job.itemCount, [gradients]);
+        run(job, `norm ${checking}`, code, job.itemCount, [gradient]);
       }
     }
     if (looking || guarded) run(jobs[0]!, 'verdict', verdictKernel, 1, []);
     jobs.forEach((job, k) => {
       const { variant, arrays, code } = steps[k]!;
       const key = JSON.stringify(variant);
-      const { vectors, gradients, parameters, planes } = job.chunk;
-      const rangeOf = (name: string): Range => {
-        if (name === 'gradient') return gradients;
-        return name === 'parameter' ? parameters : planes.get(name)!;
-      };
+      const { chunk } = job;
+      const rangeOf = (name: string): Range =>
+        chunk.planes.get(name) ?? chunk[name as 'parameter' | 'gradient'];
       if (guarded && job.form.gradientDifference) {
-        const few = Math.min(vectors, FIRST_THREADS);
-        run(job, `first ${key}`, () => firstKernel(variant), few, [gradients, rangeOf('g')]);
+        const few = Math.min(chunk.vectors, FIRST_THREADS);
+        const ranges = ['gradient', 'g'].map(rangeOf);
+        run(job, `first ${key}`, () => firstKernel(variant), few, ranges);
       }
-      run(job, key, code, vectors, arrays.map(rangeOf));
+      run(job, key, code, chunk.vectors, arrays.map(rangeOf));
     });
     if (!checking) unsettled = false;
   }
@@ -288,7 +287,7 @@ export function makePlan(backend: WebGpuBackend, metrics: StepMetrics<GpuTensor>
       const { chunk } = slots.get(state)!;
       // The core's own tensors come and go.
       if (!state.parameter.chunk) {
-        Object.assign(chunk, { parameters: state.parameter.storage, gradients: gradient.storage });
+        Object.assign(chunk, { parameter: state.parameter.storage, gradient: gradient.storage });
       }
     }
     encode(request);

@@ -74,20 +74,20 @@ export interface Chunk {
   readonly single: boolean;
   /** Vectors of four numbers. */
   readonly vectors: number;
-  parameters: Range;
-  /** At the same places as the parameters. */
-  gradients: Range;
+  /** Where its parameters are. */
+  parameter: Range;
+  /** Where their gradients are, at the same places. */
+  gradient: Range;
   /** Buffers of the state, and of x when somebody evaluates, laid out as the parameters are. */
   readonly planes: Map<string, Storage>;
 }
-
 export const chunkOf = (
-  parameters: Range,
-  gradients: Range,
+  parameter: Range,
+  gradient: Range,
   vectors: number,
   single = false,
-): Chunk => ({ parameters, gradients, vectors, single, planes: new Map() });
+): Chunk => ({ parameter, gradient, vectors, single, planes: new Map() });
 
 /** Where in its chunk a parameter begins, in bytes. */
-export const placeIn = ({ parameters }: Chunk, { offset }: GpuTensor): number =>
-  offset - parameters.offset;
+export const placeIn = ({ parameter }: Chunk, { offset }: GpuTensor): number =>
+  offset - parameter.offset;
