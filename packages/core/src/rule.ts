@@ -9,7 +9,6 @@ export {
 export { composedStep } from './composed-step.js';
 export { adanDefaults, resolveHyperparameters, scheduleFreeDefaults } from './hyperparameters.js';
 export { numbers, type ScalarAlgebra, scalarNumbers } from './interpreters/numbers.js';
-export { jointForms } from './joint-forms.js';
 export { advance, initialScalars, type Scalars } from './schedule.js';
 export { advanceOver } from './schedule-over.js';
 export {

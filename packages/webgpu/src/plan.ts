@@ -3,9 +3,9 @@ import {
   type Coefficients,
   coefficients,
   type ElementState,
-  jointForms,
   type RuleForm,
 } from '@schedule-free-adan/core/rule';
+import { jointForms } from '@schedule-free-adan/core/wgsl';
 import type { Prepared, WebGpuBackend } from './backend.js';
 import {
   firstKernel,

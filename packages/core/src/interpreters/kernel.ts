@@ -1,3 +1,4 @@
+import type { StepEntry, StepGroup } from '../backend.js';
 import type { CoefficientName } from '../coefficients.js';
 import {
   type Algebra,
@@ -71,6 +72,19 @@ export function stepKernel(
       }),
     };
   });
+}
+
+/**
+ * The form that each group of a step may be stepped in, so that few kernels step all: no decay is the same
+ * as a decay of zero, so that groups without it join the others, if these decay in one way.
+ */
+export function jointForms(
+  entries: readonly Pick<StepEntry<unknown>, 'group' | 'form'>[],
+): Map<StepGroup, RuleForm> {
+  const forms = new Map(entries.map(({ group, form }) => [group, form]));
+  const decays = [...forms.values()].flatMap(({ decay }) => (decay === 'none' ? [] : decay));
+  const joint = new Set(decays).size === 1 && { decay: decays[0]! };
+  return new Map([...forms].map(([group, form]) => [group, { ...form, ...joint }]));
 }
 
 /** One of x and y, `to`, out of the other, `from`, and z. */

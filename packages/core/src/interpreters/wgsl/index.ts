@@ -1,4 +1,4 @@
-export { type Kernel, pointKernel, stepKernel } from '../kernel.js';
+export { jointForms, type Kernel, pointKernel, stepKernel } from '../kernel.js';
 export { WgslPrimitives } from './primitives.js';
 export {
   expression,
