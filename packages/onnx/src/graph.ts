@@ -1,6 +1,6 @@
 import type { Algebra } from '@schedule-free-adan/core/rule';
 import { type AttributeValue, makeNode } from './model/nodes.js';
-import type { Graph, Node, Tensor } from './model/schema.js';
+import type { Graph, Node, Tensor, ValueInfo } from './model/schema.js';
 import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
@@ -96,9 +96,9 @@ export function* captured(node: Node): Generator<Value> {
 /** The nodes and initializers that these outputs need, in their order. */
 export function reachable(
   graph: Pick<Graph, 'node' | 'initializer'>,
-  outputs: Iterable<Value>,
+  outputs: readonly ValueInfo[],
 ): { node: Node[]; initializer: Tensor[]; values: Set<Value> } {
-  const values = new Set(outputs);
+  const values = new Set(outputs.map(({ name = '' }) => name));
   const node: Node[] = [];
   // Graphs are sorted: whoever reads a value stands behind the one that makes it.
   for (const one of [...(graph.node ?? [])].reverse()) {
