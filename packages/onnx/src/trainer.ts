@@ -20,8 +20,9 @@ import {
   evaluationModelOf,
   forwardModelOf,
   type GradientModel,
-  gradientModelOf,
+  graphOf,
   type ModelParameter,
+  plainOutputs,
   readParameters,
 } from './training-model.js';
 
@@ -70,6 +71,8 @@ export interface Context extends GradientModel {
   readonly ort: OrtModule;
   readonly source: Model;
   readonly parameters: readonly ModelParameter[];
+  /** What a step tells: the outputs of the model but the gradients. */
+  readonly outputs: readonly string[];
   readonly options: Omit<OptimizerOptions, 'placement'>;
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
@@ -143,6 +146,7 @@ export class OrtTrainer {
       loss,
       gradients,
       parameters,
+      outputs: plainOutputs(graphOf(source), { loss, gradients }).map(({ name = '' }) => name),
       options,
       sessionOptions,
       prefix,
@@ -164,8 +168,7 @@ export class OrtTrainer {
       const { DeviceForm } = await import('./device-form.js');
       started = await DeviceForm.create(context, webgpu);
     } else {
-      const model = gradientModelOf(source, context, arenas, prefix);
-      started = new HybridForm(context, arenas, await Runner.create(ort, model, sessionOptions));
+      started = await HybridForm.create(context, arenas);
     }
     return new OrtTrainer(context, started, forwardModel);
   }

@@ -1,4 +1,3 @@
-import { GraphBuilder } from './graph.js';
 import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
 import { type Layout, makeLayout } from './state-layout.js';
@@ -12,15 +11,11 @@ import {
   stateInfos,
 } from './step-graph.js';
 import {
-  assemble,
-  checkPrefix,
   type GradientModel,
-  graphOf,
   type ModelParameter,
-  namesOf,
   plainOutputs,
-  promote,
   readParameters,
+  withArenas,
 } from './training-model.js';
 
 export interface TrainingStep {
@@ -51,29 +46,20 @@ export function appendOptimizer(
 }
 
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
-  const graph = graphOf(model);
-  checkPrefix(graph, layout.prefix);
-  const before = new GraphBuilder(`${layout.prefix}cut/`);
-  const arenas = layout.groups.map(
-    (_, k) => layout.state.find((s) => s.group === k && s.key === 'parameter')?.input ?? '',
-  );
-  promote(before, layout.groups, arenas);
   const after = new StepBuilder(layout.prefix);
-  const reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
-  const { inputs, outputs } = stateInfos(layout);
-  const made = assemble(
-    model,
-    { before, after },
-    {
-      names: namesOf(layout.groups),
+  let reports: Reports = {};
+  const made = withArenas(model, layout.groups, after, (graph) => {
+    reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
+    const { inputs, outputs } = stateInfos(layout);
+    return {
       inputs,
       outputs: [
         ...plainOutputs(graph, of),
         ...outputs,
         ...reportInfos(reports, layout.names.length),
       ],
-    },
-  );
+    };
+  });
   const metadataProps = [...(model.metadataProps ?? []), ...metadata(layout)];
   return { model: { ...made, metadataProps }, layout, reports };
 }

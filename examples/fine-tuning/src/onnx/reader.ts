@@ -3,8 +3,8 @@ import {
   decodeModel,
   encodeModel,
   type Model,
+  makeNode,
   makeTensor,
-  type Node,
 } from '@schedule-free-adan/onnx/model';
 import { makeTrainable, softmaxCrossEntropy } from '@schedule-free-adan/onnx/trainable';
 import {
@@ -35,9 +35,9 @@ export function withNewHead(file: Uint8Array): Model {
   const [features, weight] = product.input as [string, string];
   const old = [made(weight), made(add.input![1]!)];
   const width = Number(old[0]!.attribute![0]!.t!.dims![0]);
-  const head: Node[] = [
-    { opType: 'MatMul', input: [features, 'head.weight'], output: ['head.product'] },
-    { opType: 'Add', input: ['head.product', 'head.bias'], output: ['logits'] },
+  const head = [
+    makeNode('MatMul', [features, 'head.weight'], ['head.product']),
+    makeNode('Add', ['head.product', 'head.bias'], ['logits']),
   ];
   const zeros = (name: string, shape: number[]) =>
     makeTensor(name, 'float32', shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));

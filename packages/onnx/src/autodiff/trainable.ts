@@ -2,6 +2,7 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import type { Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
@@ -77,7 +78,7 @@ function lowered(b: Emitter, node: Node): boolean {
   const [output = ''] = node.output ?? [];
   if (node.domain) return false;
   if (node.opType === 'LogSoftmax') {
-    const axis = b.integers(toNumber(node.attribute?.find(({ name }) => name === 'axis')?.i ?? -1));
+    const axis = b.integers(toNumber(attributeOf(node, 'axis').i ?? -1));
     const shifted = b.op.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
     const sum = b.node('ReduceSum', [b.node('Exp', [shifted]), axis], { keepdims: 1 });
     b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);

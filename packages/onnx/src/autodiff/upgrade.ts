@@ -1,5 +1,6 @@
 import { OnnxModelError } from '../errors.js';
 import { GraphBuilder } from '../graph.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node } from '../model/schema.js';
 import { toNumber } from '../model/tensors.js';
 
@@ -54,10 +55,7 @@ export async function upgrade(
         if (one.opType === 'Dropout' && one.input?.[2] && !one.output?.[1]) {
           one = { ...one, output: [one.output![0]!, `${prefix}mask/${one.output![0]}`] };
         }
-        const tensor =
-          one.opType === 'Constant'
-            ? one.attribute?.find(({ name }) => name === 'value')?.t
-            : undefined;
+        const tensor = one.opType === 'Constant' ? attributeOf(one, 'value').t : undefined;
         if (outer && tensor) {
           initializer.push({ ...tensor, name: one.output![0]! });
           constants.add(one.output![0]!);
