@@ -1,19 +1,16 @@
 import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { svgFile } from 'example-digits/charts';
 import { readDigits } from 'example-digits/data';
 import { writeAtomically } from 'example-digits/files';
 import { interruptedCode, watchInterrupt } from 'example-digits/interrupt';
 import { runtimes } from 'example-digits/onnx/runtimes';
-import { drawChart } from 'example-digits/plots';
 import { EpochProgress } from 'example-digits/progress';
-import { plotStyle, themeStyle } from 'example-digits/theme';
 import { resumeCommand } from '../arguments.js';
 import { type OnnxSettings, type SavedRun, saveRun } from '../checkpoint.js';
 import { batchSize, percent, type Result } from '../settings.js';
-import { accuracyChart } from './chart.js';
 import { readModelFile } from './model-file.js';
 import { batchesIn, Reader, type Stage, stages } from './reader.js';
+import { writeReport } from './report.js';
 
 /**
  * A network that tells upright text from text upside down learns to read digits, in ONNX Runtime. Returns an
@@ -84,27 +81,15 @@ export async function fineTuneInOnnx(
     log(`\nStopped and saved. Go on with: ${resumeCommand(out)}`);
     return interruptedCode;
   }
-  writeReport(out, state.accuracies, model);
-  log(`\nReport  ${resolve(out, 'report.html')}\nModel   ${resolve(out, 'digits.onnx')}`);
   const [head, whole] = state.accuracies as [number[], number[]];
-  return {
+  const result = {
     before: head[0]!,
     head: head.at(-1)!,
     unfrozen: whole.at(-1)!,
     seconds: seconds(),
   };
-}
-
-function writeReport(out: string, accuracies: readonly number[][], model: Uint8Array): void {
-  const chart = accuracyChart(accuracies, { width: 720, height: 380, labelWidth: 130 });
-  const files = {
-    'digits.onnx': model,
-    'accuracy.svg': svgFile([chart]),
-    'report.html': `<!doctype html><html lang="en"><meta charset="utf-8"><title>Fine-tuning</title>
-<style>${themeStyle}
-body{margin:40px auto;max-width:760px;background:var(--page)}
-${plotStyle}</style>${drawChart(chart)}</html>
-`,
-  };
-  for (const [name, content] of Object.entries(files)) writeAtomically(join(out, name), content);
+  writeReport(out, settings, state.accuracies, result);
+  writeAtomically(join(out, 'digits.onnx'), model);
+  log(`\nReport  ${resolve(out, 'report.html')}\nModel   ${resolve(out, 'digits.onnx')}`);
+  return result;
 }

@@ -1,7 +1,7 @@
 import { WebGpuAdan } from '@schedule-free-adan/webgpu';
 import type { Digits } from 'example-digits/batches';
 import { drawChart } from 'example-digits/plots';
-import { fontFamily, plotStyle, themeStyle } from 'example-digits/theme';
+import { pageStyle } from 'example-digits/theme';
 import * as ort from 'onnxruntime-web/webgpu';
 import { batchSize } from '../settings.js';
 import { accuracyChart } from './chart.js';
@@ -20,18 +20,9 @@ const digits = async (part: string): Promise<Digits> => {
 };
 
 document.title = 'training';
-document.head.append(
-  Object.assign(document.createElement('style'), {
-    textContent: `${themeStyle}
-body{margin:40px auto;max-width:800px;padding:0 20px;background:var(--page);color:var(--ink);font:16px/1.5 ${fontFamily}}
-progress{width:100%}
-#plot{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 22px}
-#plot svg{display:block;width:100%;height:auto}
-${plotStyle}`,
-  }),
-);
-document.body.innerHTML = `<h1>A network for printed text learns handwritten digits</h1>
-<progress value="0"></progress><p id="now">loading …</p><div id="plot"></div>`;
+document.head.append(Object.assign(document.createElement('style'), { textContent: pageStyle }));
+document.body.innerHTML = `<main><h1>A network for printed text learns handwritten digits</h1>
+<progress value="0"></progress><p id="now" class="muted">loading …</p><div id="plot" class="card"></div></main>`;
 const bar = document.querySelector('progress')!;
 const now = document.querySelector('#now')!;
 
