@@ -1,25 +1,14 @@
-import { fontFamily, plotStyle, themeStyle } from './theme.js';
+import { columnStyle } from './theme.js';
 
-/** What the pages that train look like. */
-export const pageStyle = `${themeStyle}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 ${fontFamily}}
-main{max-width:1120px;margin:0 auto;padding:40px 20px}
-h1{font-size:30px;line-height:1.15;letter-spacing:-.02em;margin:0 0 10px}
-p{margin:0 0 16px;max-width:72ch}
-.muted{color:var(--muted)}
-.card{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 20px;overflow-x:auto}
-.card svg{display:block;width:100%;height:auto}
-.failure{border-color:var(--adam)}
-progress{display:block;width:100%;height:14px;margin-bottom:10px;accent-color:var(--ours)}
+/** What the pages that train look like: plots side by side, and a table. */
+export const pageStyle = `${columnStyle}
+main{max-width:1120px;padding:40px 20px}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(480px,100%),1fr));gap:16px;margin-bottom:16px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;text-align:right}
 th{font-weight:600;color:var(--muted);font-size:14px;vertical-align:bottom}
-td{white-space:nowrap}
-@media (max-width:600px){.card{padding:14px}.card svg{min-width:440px}th,td{padding:6px 4px}}
-td{border-top:1px solid var(--line)}
-${plotStyle}`;
+td{white-space:nowrap;border-top:1px solid var(--line)}
+@media (max-width:600px){.card{padding:14px}.card svg{min-width:440px}th,td{padding:6px 4px}}`;
 
 /** A page of this style, whose title tells how training goes: `training`, `done` or `failed`. */
 export function startPage(html: string, style = pageStyle): void {

@@ -1,16 +1,10 @@
-import { pageStyle as base } from 'example-digits/page-parts';
+import { columnStyle } from 'example-digits/theme';
 import type { Look } from './train.js';
 
-export const pageStyle = `${base}
-main{max-width:860px}
-h2{font-size:21px;margin:40px 0 10px}
-figcaption,dt{color:var(--muted)}
-.card,figure{margin:0 0 14px}
-figure{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 22px}
-figcaption{font-size:14px}
-pre{margin:8px 0 0;white-space:pre-wrap;font:15px/1.5 Georgia,'Noto Serif','Liberation Serif',serif}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;font-size:14px}
-dd{margin:0}`;
+export const pageStyle = `${columnStyle}
+figure{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 22px;margin:0 0 14px}
+figcaption{font-size:14px;color:var(--muted)}
+pre{margin:8px 0 0;white-space:pre-wrap;font:15px/1.5 Georgia,'Noto Serif','Liberation Serif',serif}`;
 
 const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;' };
 const escapeHtml = (text: string) => text.replace(/[&<]/g, (c) => escapes[c]!);
