@@ -4,7 +4,7 @@ import { separateGradientModelOf, sumName } from './device-model.js';
 import { OnnxModelError } from './errors.js';
 import type { Arena, ParameterShape, Place } from './layout.js';
 import { openProvider } from './provider.js';
-import { type Feeds, lossOf, Runner, webgpuProvider } from './runtime.js';
+import { type Feeds, lossOf, outputsOf, Runner, webgpuProvider } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
 import { arenaNames, checkSizes } from './training-model.js';
 
@@ -138,7 +138,7 @@ export class DeviceForm implements Form {
   /** The mean of the batches' gradients, copied to where the optimizer reads them. */
   async #gradients(batches: readonly Feeds[]): Promise<StepResult> {
     const { context, optimizer, device } = this;
-    const { ort, loss, prefix } = context;
+    const { ort, loss, prefix, carrying } = context;
     const parameters = this.#feeds((name) => optimizer.parameter(name));
     /** By parameter: the sum so far, on the device. */
     let sums = new Map<string, Tensor>();
@@ -156,12 +156,13 @@ export class DeviceForm implements Form {
           [`${prefix}share`]: new ort.Tensor(share, []),
         };
         for (const [name, sum] of sums) own[sumName(prefix, name)] = sum;
-        const results = await runner.run({ ...feeds, ...runner.pick(own) });
+        const results = await runner.run({ ...feeds, ...runner.pick(own) }, carrying);
         free();
         sums = new Map([...gradients].map(([name, output]) => [name, results[output]!]));
         total += lossOf(results, loss);
         const stayed = new Set(gradients.values());
-        outputs = Object.fromEntries(Object.entries(results).filter(([name]) => !stayed.has(name)));
+        const plain = Object.entries(outputsOf(results, prefix));
+        outputs = Object.fromEntries(plain.filter(([name]) => !stayed.has(name)));
       }
       checkSizes(context, (name) => sums.get(name)?.dims);
       const encoder = device.createCommandEncoder();

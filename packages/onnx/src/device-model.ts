@@ -5,7 +5,6 @@ import { makeValueInfo } from './model/tensors.js';
 import {
   arenaNames,
   assemble,
-  checkPrefix,
   type GradientModel,
   graphOf,
   namesOf,
@@ -30,7 +29,6 @@ export function separateGradientModelOf(
   { adding = false } = {},
 ): { model: Model; outputs: ReadonlyMap<string, Value> } {
   const graph = graphOf(model);
-  checkPrefix(graph, prefix);
   const [before, after] = [new GraphBuilder(`${prefix}cut/`), new GraphBuilder(prefix)];
   const arenas = groups.map((_, k) => arenaNames(prefix, k).parameters);
   promote(before, groups, arenas);

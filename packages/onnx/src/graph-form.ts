@@ -315,9 +315,9 @@ export class GraphForm implements Form {
   }
 
   async #stepOnOne(feeds: Feeds, own: Feeds) {
-    const { loss, prefix } = this.context;
+    const { loss, prefix, carrying } = this.context;
     const { step } = this.sessions;
-    const results = await step.run({ ...feeds, ...step.pick(own) });
+    const results = await step.run({ ...feeds, ...step.pick(own) }, carrying);
     const result = { loss: lossOf(results, loss), outputs: outputsOf(results, prefix) };
     return { results, result };
   }

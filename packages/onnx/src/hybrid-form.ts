@@ -7,7 +7,7 @@ import { arenaNames } from './training-model.js';
 
 /** Sums up gradients of several batches, in arenas; and their losses. */
 export async function meanGradients(
-  { ort, prefix, loss }: Context,
+  { ort, prefix, loss, carrying }: Context,
   runner: Runner,
   groups: readonly ArenaGroup[],
   arenas: readonly Float32Array[],
@@ -25,7 +25,7 @@ export async function meanGradients(
   let total = 0;
   let outputs: StepResult['outputs'] = {};
   for (const [i, feeds] of batches.entries()) {
-    const results = await runner.run({ ...feeds, ...runner.pick(parameters) });
+    const results = await runner.run({ ...feeds, ...runner.pick(parameters) }, carrying);
     const found = groups.map(({ places }, k) =>
       places.length > 0 ? (results[names[k]!.gradients]!.data as Float32Array) : new Float32Array(),
     );

@@ -28,6 +28,12 @@ export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.Ses
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 
+/** What goes from one run into the next. */
+export interface Carrying {
+  readonly feeds: Feeds;
+  take(results: Feeds): void;
+}
+
 /**
  * A session, and what its model says of the inputs. Feeds are checked here, since a runtime's own
  * messages name an index at best.
@@ -56,9 +62,12 @@ export class Runner {
     return new Runner(await open(), open, new Map(inputs));
   }
 
-  async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+  /** @param carrying is fed as well, and renewed */
+  async run(feeds: Feeds, carrying?: Carrying): Promise<Readonly<Record<string, Tensor>>> {
     try {
-      return (await this.session.run(feeds)) as Readonly<Record<string, Tensor>>;
+      const results = (await this.session.run({ ...feeds, ...carrying?.feeds })) as Feeds;
+      carrying?.take(results);
+      return results;
     } catch (error) {
       // On webgpu a session that failed once never answers again. The device goes with the last session.
       const broken = this.session;

@@ -1,3 +1,4 @@
+import { carriedNames, carryingModelOf } from './carried.js';
 import { GraphBuilder } from './graph.js';
 import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
@@ -40,19 +41,28 @@ export function appendOptimizer(
   {
     loss,
     gradients,
+    carried = {},
+    averaged: _,
     prefix = 'adan/',
     freezable = false,
     ...options
   }: GradientModel & StepGraphOptions,
 ): TrainingStep {
-  const parameters = readParameters(model, { loss, gradients });
+  const of = { loss, gradients, carried };
+  const parameters = readParameters(model, of);
+  checkPrefix(model, prefix);
   const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
-  return { ...trainingStepOf(model, { loss, gradients }, layout), parameters };
+  if (Object.keys(carried).length === 0)
+    return { ...trainingStepOf(model, of, layout), parameters };
+  const { model: source, arena } = carryingModelOf(model, of, prefix);
+  const made = trainingStepOf(source, of, layout);
+  const value = JSON.stringify({ ...carriedNames(prefix), places: arena.places });
+  made.model.metadataProps.push({ key: 'schedule-free-adan.carried', value });
+  return { ...made, parameters };
 }
 
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
   const graph = graphOf(model);
-  checkPrefix(graph, layout.prefix);
   const before = new GraphBuilder(`${layout.prefix}cut/`);
   const arenas = layout.groups.map(
     (_, k) => layout.state.find((s) => s.group === k && s.key === 'parameter')?.input ?? '',

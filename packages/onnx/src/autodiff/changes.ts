@@ -88,11 +88,16 @@ export const changes: readonly (readonly [number, string, Change])[] = [
   [
     14,
     'BatchNormalization',
-    (node) => ({
-      ...node,
-      output: node.output!.slice(0, 1),
-      attribute: (node.attribute ?? []).filter(({ name }) => name !== 'spatial'),
-    }),
+    ({ output, ...node }) => {
+      const attribute = (node.attribute ?? []).filter(({ name }) => name !== 'spatial');
+      // Whoever gave running statistics was in training, and gave those of the batch behind them.
+      return output![1]
+        ? withAttribute(
+            { ...node, output: output!.slice(0, 3), attribute },
+            { name: 'training_mode', i: 1, type: 2 },
+          )
+        : { ...node, output: output!.slice(0, 1), attribute };
+    },
   ],
   [
     16,

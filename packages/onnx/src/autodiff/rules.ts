@@ -87,7 +87,7 @@ const reduceExtreme: Rule = (c) => {
 };
 
 /** The gradient through x̂ = (x − mean) · r, of which `g` is the gradient. */
-function normalized(
+export function normalized(
   b: Emitter,
   g: Value,
   hat: Value,
@@ -125,7 +125,8 @@ const channels = (c: RuleContext, value: Value, rank: number) =>
   c.b.shaped(value, [c.shape(value)[0]!, ...range(rank - 2).map(() => 1)]);
 const notChannels = (rank: number) => range(rank).filter((i) => i !== 1);
 
-const batchNorm: Rule = (c) => {
+/** In inference form. */
+export const batchNorm: Rule = (c) => {
   const { b, x, g } = c;
   const { sub, mul, div, add, sqrt } = b.op;
   const rank = c.shape(x[0]!).length;
@@ -569,7 +570,6 @@ export const rules: Readonly<Record<string, Rule>> = {
   },
   LayerNormalization: layerNorm(true),
   RMSNormalization: layerNorm(false),
-  BatchNormalization: batchNorm,
   InstanceNormalization: instanceNorm,
   GroupNormalization: groupNorm,
   MatMul: matMul,
@@ -622,14 +622,6 @@ export const rules: Readonly<Record<string, Rule>> = {
   Cast: (c) => {
     const type = c.type(c.y[0]!);
     return type === 'float32' ? [c.g] : c.refuse(`'${c.y[0]}' is ${type}, not float32`);
-  },
-  Dropout: (c) => {
-    const { b, g, x, y } = c;
-    const training = x[2] ? c.constant(2) : [0];
-    if (!training) return c.refuse('its mode is not constant');
-    if (training[0] === 0) return [g];
-    const kept = b.op.sub(b.float(1), x[1] || b.float(0.5));
-    return [b.where(y[1]!, b.op.div(g, kept), b.float(0))];
   },
   ReduceSum: (c) => {
     const { g, shape } = reduction(c);
