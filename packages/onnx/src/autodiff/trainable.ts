@@ -1,6 +1,6 @@
 import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
-import type { Value } from '../graph.js';
+import { reachable, type Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
 import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
 import {
@@ -140,11 +140,23 @@ export async function makeTrainable(
           },
         )
       : undefined;
-  if (mode) graph.node = [...mode.nodes];
-  const { node: own = [], input = [] } = graph;
+  if (mode) Object.assign(graph, { node: mode.nodes, initializer: mode.initializer });
+  const { node: own = [], initializer: values = [], input = [] } = graph;
   /** The graph as it is evaluated. */
   const inference = (of: Graph): Graph =>
     mode ? { ...of, node: of.node!.flatMap((node) => mode.inference(node)) } : of;
+  /** The same, for a runtime that optimizes nothing away: that of webgpu has no Dropout. */
+  const evaluated = (): Model => {
+    const { node: nodes = [], initializer: all, ...rest } = inference(graph);
+    const node = nodes.map((one) => {
+      const { opType, input = [], output = [] } = one;
+      const passes = opType === 'Dropout' && !output[1];
+      return passes ? { opType: 'Identity', input: input.slice(0, 1), output } : one;
+    });
+    const made = node.flatMap(({ output = [] }) => output);
+    const { initializer } = reachable({ node, initializer: all! }, made);
+    return { ...forward, graph: { ...rest, node, initializer } };
+  };
   const all = { ...ownRules, ...windows, ...mode?.rules, ...rules };
   /** Nothing is looked for behind outputs that have no gradient. */
   const isStop = (node: Node) => ruleOf(node, all) === nothing;
@@ -213,7 +225,7 @@ export async function makeTrainable(
   // Everything is checked that can be without running. The output's shape decides the loss's inputs.
   if (typeof loss === 'string') lossValue = loss;
   else {
-    const { shapes } = await probe(ort, { ...forward, graph: inference(graph) }, sessionOptions);
+    const { shapes } = await probe(ort, evaluated(), sessionOptions);
     const symbols = new Map<string, string>();
     for (const { name, type } of graph.input ?? []) {
       type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
@@ -240,7 +252,7 @@ export async function makeTrainable(
     throw new OnnxModelError('invalid-option', message, 'trainable', missed);
   }
   checkRules(path.nodes, all, opset);
-  const probed = await probe(ort, { ...forward, graph: inference(graph) }, sessionOptions);
+  const probed = await probe(ort, evaluated(), sessionOptions);
   const builder = new Emitter(PREFIX);
   const found = await differentiate(builder, graph, {
     loss: lossValue,
@@ -271,7 +283,6 @@ export async function makeTrainable(
     const done = mode?.lower(low, node, shape) || lowered(low, node);
     return done ? low.nodes.slice(start) : [node];
   });
-  const { length } = forward.graph!.initializer!;
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
@@ -279,7 +290,12 @@ export async function makeTrainable(
     averaged: mode?.averaged ?? {},
     forward: {
       ...forward,
-      graph: inference({ ...graph, node: own, input, initializer: initializer.slice(0, length) }),
+      graph: inference({
+        ...graph,
+        node: own,
+        input,
+        initializer: initializer.slice(0, values.length),
+      }),
     },
     model: {
       ...forward,

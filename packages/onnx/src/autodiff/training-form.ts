@@ -1,4 +1,4 @@
-import type { Value } from '../graph.js';
+import { captured, type Value } from '../graph.js';
 import type { Attribute, Graph, Node, Tensor } from '../model/schema.js';
 import { makeTensor, numbersOf, toNumber } from '../model/tensors.js';
 import type { Emitter, Shape } from './emit.js';
@@ -23,6 +23,8 @@ function withIntegers(node: Node, integers: Readonly<Record<string, number | und
 /** A graph whose BatchNormalization and Dropout are those of training. */
 export interface TrainingForm {
   readonly nodes: readonly Node[];
+  /** Without what only told whether to drop. */
+  readonly initializer: readonly Tensor[];
   /** What stands for such a node when the model is evaluated. */
   inference(node: Node): readonly Node[];
   /** Appends such a node in operators that every provider has. `shape`: of its output. */
@@ -59,6 +61,7 @@ export function trainingForm(
   const others = new Map<Node, readonly Node[]>();
   const counter = `${b.prefix}counter`;
   const met = new Set<NodeChoice>();
+  const modes = new Set<string>();
   let drops = 0;
 
   const nodes = given.map((node): Node => {
@@ -73,6 +76,7 @@ export function trainingForm(
       const [x = '', ratio = '', mode = ''] = input;
       const plain: Node = { ...node, input: [x, ratio].filter(Boolean) };
       const tensor = held.get(mode);
+      if (tensor) modes.add(mode);
       if (!chosen && mode && !tensor) return node;
       if (!chosen && (!tensor || !numbersOf(tensor)[0])) return plain;
       const key = mixed(seed, Number(attributeOf(node, 'seed')?.i ?? drops++));
@@ -117,8 +121,12 @@ export function trainingForm(
   if (dropping) {
     carried[counter] = b.op.add(counter, b.float(1));
   }
+  for (const node of nodes) {
+    for (const name of [...(node.input ?? []), ...captured(node)]) modes.delete(name);
+  }
   return {
     nodes,
+    initializer: initializer.filter(({ name = '' }) => !modes.has(name)),
     inference: (node) => others.get(node) ?? [node],
     lower(low, node, shape) {
       if (!inTraining(node)) return false;
