@@ -2,7 +2,7 @@
 // inputs, in both forms; and the tensors of the host below them.
 import { backendTarget } from '@schedule-free-adan/conformance';
 import { HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
-import { makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 
 const input = (name) => `gradient of '${name}'`;
 const output = (name) => `value of '${name}'`;
@@ -12,7 +12,7 @@ const output = (name) => `value of '${name}'`;
  * `told`: a gradient's shape, as far as the model tells.
  */
 export function passThroughModel(parameters, told = ({ shape }) => shape) {
-  const identity = (from, to) => ({ opType: 'Identity', input: [from], output: [to] });
+  const identity = (from, to) => makeNode('Identity', [from], [to]);
   return {
     irVersion: 8,
     graph: {

@@ -3,39 +3,34 @@ import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/c
 import type { Tensor } from 'onnxruntime-common';
 import { OnnxModelError } from './errors.js';
 import { GraphBuilder, reachable } from './graph.js';
-import { type Arena, arenaOf } from './layout.js';
-import type { Model } from './model/schema.js';
-import { floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
-import { type Carrying, checkFeeds, type Feeds, Runner } from './runtime.js';
+import { type Arena, arenaOf, type Place } from './layout.js';
+import type { Model, ValueInfo } from './model/schema.js';
+import { byName, floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
+import { checkFeeds, type Feeds, Runner } from './runtime.js';
 import type { Context, Form } from './trainer.js';
 import {
-  arenaNames,
+  arenaName,
   evaluationModelOf,
   type GradientModel,
   graphOf,
   list,
-  namesOf,
-  promote,
+  plainOutputs,
+  withArenas,
 } from './training-model.js';
 
-/** The vector with what is carried: where it goes in, and where it comes out renewed. */
-export const carriedNames = (prefix: string) => ({
-  input: `${prefix}carried`,
-  output: `${prefix}carried/next`,
-});
-
 /**
- * The model with what it carries in one vector, which goes in and comes out.
+ * The model with what it carries in one vector, which goes in and comes out renewed.
  * @throws OnnxModelError
  */
 export function carryingModelOf(
   model: Model,
-  { carried = {}, gradients }: GradientModel,
+  of: GradientModel,
   prefix: string,
-): { model: Model; arena: Arena; values: Float32Array } {
-  const graph = graphOf(model);
-  const tensors = new Map((graph.initializer ?? []).map((t) => [t.name ?? '', t]));
-  const made = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
+): { model: Model; input: string; output: string; places: readonly Place[] } {
+  const { carried = {}, gradients } = of;
+  const { initializer, node: nodes = [] } = graphOf(model);
+  const tensors = byName(initializer);
+  const made = new Set(nodes.flatMap(({ output = [] }) => output));
   const held = Object.entries(carried).map(([name, next]) => {
     const tensor = tensors.get(name);
     const missing = tensor ? next : name;
@@ -49,43 +44,31 @@ export function carryingModelOf(
       const message = `'${name}' is a parameter; it can't be carried as well.`;
       throw new OnnxModelError('invalid-option', message, 'carried', name);
     }
-    return { name, shape: shapeOf(tensor), own: floatValues(tensor) };
+    return { name, shape: shapeOf(tensor) };
   });
   const arena = arenaOf(held);
-  const { length, places } = arena;
-  const values = new Float32Array(length);
-  for (const [i, { start }] of places.entries()) values.set(held[i]!.own, start);
-  const { input, output } = carriedNames(prefix);
-  const b = new GraphBuilder(`${input}/`);
-  promote(b, [arena], [input]);
-  const before = b.nodes.splice(0);
-  const parts = places.map(({ name, start, end }) => b.reshape(carried[name]!, [end - start]));
-  b.concat(parts, output);
-  const names = namesOf([arena]);
-  const others = (list: readonly { readonly name?: string }[] = []) =>
-    list.filter(({ name = '' }) => !names.has(name));
-  return {
-    arena,
-    values,
-    model: {
-      ...model,
-      graph: {
-        ...graph,
-        node: [...before, ...(graph.node ?? []), ...b.nodes],
-        initializer: [...others(graph.initializer), ...b.constants.values()],
-        input: [...others(graph.input), makeValueInfo(input, 'float32', [length])],
-        output: [...(graph.output ?? []), makeValueInfo(output, 'float32', [length])],
-        valueInfo: others(graph.valueInfo),
-      },
-    },
-  };
+  const after = new GraphBuilder(`${prefix}carried/`);
+  const output = `${after.prefix}next`;
+  const carrying = withArenas(model, [arena], after, (graph) => {
+    const parts = arena.places.map(({ name, start, end }) =>
+      after.reshape(carried[name]!, [end - start]),
+    );
+    after.concat(parts, output);
+    const others = Object.values(gradients).map((name) => ({ name }));
+    const outputs = byName<ValueInfo>([...others, ...plainOutputs(graph, of)]);
+    const next = makeValueInfo(output, 'float32', [arena.length]);
+    return { outputs: [...outputs.values(), next] };
+  });
+  return { model: carrying, input: arenaName(after.prefix, 0), output, places: arena.places };
 }
 
 /** Values that a model renews by itself, as a trainer keeps them. They lie on the host: they are few. */
-export class CarriedState implements Carrying {
+export class CarriedState {
   /** Runs on these. */
   readonly model: Model;
   readonly arena: Arena;
+  readonly #input: string;
+  readonly #output: string;
   #values: Float32Array;
   /** Of the runs of a step that has not come to its end. */
   #next: Float32Array;
@@ -94,11 +77,15 @@ export class CarriedState implements Carrying {
     private readonly given: Model,
     private readonly context: Omit<Context, 'source'>,
   ) {
-    const { model, arena, values } = carryingModelOf(given, context, context.prefix);
+    const { model, places, input, output } = carryingModelOf(given, context, context.prefix);
     this.model = model;
-    this.arena = arena;
-    this.#values = values;
-    this.#next = values;
+    this.#input = input;
+    this.#output = output;
+    this.arena = { places, length: places.at(-1)!.end };
+    this.#values = new Float32Array(this.arena.length);
+    this.#next = this.#values;
+    const tensors = byName(graphOf(given).initializer);
+    for (const { name, start } of places) this.#values.set(floatValues(tensors.get(name)!), start);
   }
 
   get bytes(): number {
@@ -117,12 +104,12 @@ export class CarriedState implements Carrying {
   }
 
   get feeds(): Feeds {
-    return { [carriedNames(this.context.prefix).input]: this.#tensor(this.#next) };
+    return { [this.#input]: this.#tensor(this.#next) };
   }
 
   /** A run that gives NaN or infinity leaves everything as it was. */
   take(results: Feeds): void {
-    const next = results[carriedNames(this.context.prefix).output]!.data as Float32Array;
+    const next = results[this.#output]!.data as Float32Array;
     if (next.every(Number.isFinite)) this.#next = next.slice();
   }
 
@@ -136,7 +123,7 @@ export class CarriedState implements Carrying {
 
   /** As an input of the model that is evaluated, where parameters have `arenas`. */
   evaluationFeeds(arenas: readonly Arena[]): Feeds {
-    const name = arenaNames(this.context.prefix, arenas.length).parameters;
+    const name = arenaName(this.context.prefix, arenas.length);
     return { [name]: this.#tensor(this.#values) };
   }
 
@@ -148,7 +135,7 @@ export class CarriedState implements Carrying {
       makeValueInfo(averaged[name]!, 'float32', shape),
     );
     const graph = graphOf(this.given);
-    const needed = reachable(graph, Object.values(averaged));
+    const needed = reachable(graph, output);
     const { node, initializer } = needed;
     const input = (graph.input ?? []).filter(({ name = '' }) => needed.values.has(name));
     const model = { ...this.given, graph: { ...graph, node, initializer, input, output } };

@@ -1,23 +1,10 @@
 import type { Algebra } from '@schedule-free-adan/core/rule';
-import type { Attribute, Graph, Node, Tensor } from './model/schema.js';
+import { type AttributeValue, makeNode } from './model/nodes.js';
+import type { Graph, Node, Tensor, ValueInfo } from './model/schema.js';
 import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
 export type Value = string;
-
-const encoder = new TextEncoder();
-
-/** Integers and texts are given as they are; `{ f }` is a float. */
-export type AttributeValue = number | readonly number[] | string | { readonly f: number };
-
-/** Attribute types of ONNX: a float, an integer, a text, several integers. */
-function attribute(name: string, value: AttributeValue): Attribute {
-  if (typeof value === 'string') return { name, s: encoder.encode(value), type: 3 };
-  if (typeof value === 'object' && 'f' in value) return { name, f: value.f, type: 1 };
-  return typeof value === 'number'
-    ? { name, i: value, type: 2 }
-    : { name, ints: [...value], type: 7 };
-}
 
 /** Appends nodes to a graph. Every value that it makes has the prefix in its name. */
 export class GraphBuilder {
@@ -36,14 +23,8 @@ export class GraphBuilder {
     attributes: Readonly<Record<string, AttributeValue>> = {},
     output: Value = `${this.prefix}${opType}_${this.#count++}`,
   ): Value {
-    const list = Object.entries(attributes).map(([name, value]) => attribute(name, value));
-    this.nodes.push({
-      input: [...input],
-      output: [output],
-      name: `${this.prefix}node_${this.#made++}`,
-      opType,
-      ...(list.length > 0 && { attribute: list }),
-    });
+    const name = `${this.prefix}node_${this.#made++}`;
+    this.nodes.push(makeNode(opType, input, [output], attributes, { name }));
     return output;
   }
 
@@ -115,9 +96,9 @@ export function* captured(node: Node): Generator<Value> {
 /** The nodes and initializers that these outputs need, in their order. */
 export function reachable(
   graph: Pick<Graph, 'node' | 'initializer'>,
-  outputs: Iterable<Value>,
+  outputs: readonly ValueInfo[],
 ): { node: Node[]; initializer: Tensor[]; values: Set<Value> } {
-  const values = new Set(outputs);
+  const values = new Set(outputs.map(({ name = '' }) => name));
   const node: Node[] = [];
   // Graphs are sorted: whoever reads a value stands behind the one that makes it.
   for (const one of [...(graph.node ?? [])].reverse()) {

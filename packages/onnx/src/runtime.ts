@@ -28,12 +28,6 @@ export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.Ses
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 
-/** What goes from one run into the next. */
-export interface Carrying {
-  readonly feeds: Feeds;
-  take(results: Feeds): void;
-}
-
 /**
  * A session, and what its model says of the inputs. Feeds are checked here, since a runtime's own
  * messages name an index at best.
@@ -62,12 +56,9 @@ export class Runner {
     return new Runner(await open(), open, new Map(inputs));
   }
 
-  /** @param carrying is fed as well, and renewed */
-  async run(feeds: Feeds, carrying?: Carrying): Promise<Readonly<Record<string, Tensor>>> {
+  async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
     try {
-      const results = (await this.session.run({ ...feeds, ...carrying?.feeds })) as Feeds;
-      carrying?.take(results);
-      return results;
+      return (await this.session.run(feeds)) as Readonly<Record<string, Tensor>>;
     } catch (error) {
       // On webgpu a session that failed once never answers again. The device goes with the last session.
       const broken = this.session;
@@ -86,14 +77,6 @@ export class Runner {
     await this.session.release();
   }
 }
-
-/** The loss that a run gives. */
-export const lossOf = (results: Feeds, loss: string) =>
-  Number((results[loss]!.data as Float32Array)[0]);
-
-/** Outputs of the user's own model. */
-export const outputsOf = (results: Feeds, prefix: string): Feeds =>
-  Object.fromEntries(Object.entries(results).filter(([name]) => !name.startsWith(prefix)));
 
 /** Throws unless the feeds are what the user's inputs want; our own are left out. */
 export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {

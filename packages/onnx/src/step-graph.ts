@@ -154,7 +154,6 @@ export function appendStep(
 
   groups.forEach(({ hyperparameters: h, form, places }, k) => {
     const of = (key: string) => state.find((s) => s.group === k && s.key === key)!;
-    const scalars = of('scalars');
     /** The schedule, and what it gives; or what the host says that it gives. */
     const coefficientsHere = (): Record<CoefficientName, Value> => {
       if (layout.hostSchedule) {
@@ -163,6 +162,7 @@ export function appendStep(
           coefficientNames(h).map((name, i) => [name, b.pick(numbers, i)]),
         ) as Record<CoefficientName, Value>;
       }
+      const scalars = of('scalars');
       const scalar = (name: (typeof scalarNames)[number]) =>
         b.pick(scalars.input, scalarNames.indexOf(name));
       const learningRate = scalar('learningRate');
@@ -249,9 +249,8 @@ export function stateInfos({ state, active, names, hostSchedule, prefix, groups 
   inputs: ValueInfo[];
   outputs: ValueInfo[];
 } {
-  const held = state.filter(({ key }) => !hostSchedule || key !== 'scalars');
   const infos = (end: 'input' | 'output') =>
-    held.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
+    state.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
   const inputs = infos('input');
   if (hostSchedule) {
     groups.forEach(({ hyperparameters }, k) => {
@@ -309,7 +308,7 @@ export function stepGraphOf(layout: Layout): StepGraph {
   const output = [...outputs, ...reportInfos(reports, places.length)];
   const { node, initializer } = reachable(
     { node: builder.nodes, initializer: [...builder.constants.values()] },
-    output.map(({ name = '' }) => name),
+    output,
   );
   const model: Model = {
     irVersion: IR_VERSION,

@@ -22,8 +22,9 @@ import {
   evaluationModelOf,
   forwardModelOf,
   type GradientModel,
-  gradientModelOf,
+  graphOf,
   type ModelParameter,
+  plainOutputs,
   readParameters,
 } from './training-model.js';
 
@@ -72,6 +73,8 @@ export interface Context extends GradientModel {
   readonly ort: OrtModule;
   readonly source: Model;
   readonly parameters: readonly ModelParameter[];
+  /** What a step tells: the outputs of the model but the gradients. */
+  readonly outputs: readonly string[];
   readonly options: Omit<OptimizerOptions, 'placement'>;
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
@@ -149,6 +152,7 @@ export class OrtTrainer {
       ort,
       source: given,
       parameters,
+      outputs: plainOutputs(graphOf(given), of).map(({ name = '' }) => name),
       options,
       sessionOptions,
       prefix,
@@ -175,8 +179,7 @@ export class OrtTrainer {
       const { DeviceForm } = await import('./device-form.js');
       started = await DeviceForm.create(context, webgpu);
     } else {
-      const model = gradientModelOf(context.source, context, arenas, prefix);
-      started = new HybridForm(context, arenas, await Runner.create(ort, model, sessionOptions));
+      started = await HybridForm.create(context, arenas);
     }
     return new OrtTrainer(context, started, forwardModel);
   }

@@ -1,5 +1,4 @@
-import { carriedNames, carryingModelOf } from './carried.js';
-import { GraphBuilder } from './graph.js';
+import { carryingModelOf } from './carried.js';
 import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
 import { type Layout, makeLayout } from './state-layout.js';
@@ -13,15 +12,12 @@ import {
   stateInfos,
 } from './step-graph.js';
 import {
-  assemble,
   checkPrefix,
   type GradientModel,
-  graphOf,
   type ModelParameter,
-  namesOf,
   plainOutputs,
-  promote,
   readParameters,
+  withArenas,
 } from './training-model.js';
 
 export interface TrainingStep {
@@ -54,36 +50,30 @@ export function appendOptimizer(
   const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
   if (Object.keys(carried).length === 0)
     return { ...trainingStepOf(model, of, layout), parameters };
-  const { model: source, arena } = carryingModelOf(model, of, prefix);
+  const { model: source, ...places } = carryingModelOf(model, of, prefix);
   const made = trainingStepOf(source, of, layout);
-  const value = JSON.stringify({ ...carriedNames(prefix), places: arena.places });
-  made.model.metadataProps.push({ key: 'schedule-free-adan.carried', value });
+  made.model.metadataProps.push({
+    key: 'schedule-free-adan.carried',
+    value: JSON.stringify(places),
+  });
   return { ...made, parameters };
 }
 
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
-  const graph = graphOf(model);
-  const before = new GraphBuilder(`${layout.prefix}cut/`);
-  const arenas = layout.groups.map(
-    (_, k) => layout.state.find((s) => s.group === k && s.key === 'parameter')?.input ?? '',
-  );
-  promote(before, layout.groups, arenas);
   const after = new StepBuilder(layout.prefix);
-  const reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
-  const { inputs, outputs } = stateInfos(layout);
-  const made = assemble(
-    model,
-    { before, after },
-    {
-      names: namesOf(layout.groups),
+  let reports: Reports = {};
+  const made = withArenas(model, layout.groups, after, (graph) => {
+    reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
+    const { inputs, outputs } = stateInfos(layout);
+    return {
       inputs,
       outputs: [
         ...plainOutputs(graph, of),
         ...outputs,
         ...reportInfos(reports, layout.names.length),
       ],
-    },
-  );
+    };
+  });
   const metadataProps = [...(model.metadataProps ?? []), ...metadata(layout)];
   return { model: { ...made, metadataProps }, layout, reports };
 }

@@ -1,5 +1,5 @@
 import { type OrtModule, OrtTrainer, type OrtTrainerOptions } from '@schedule-free-adan/onnx';
-import { decodeModel, type Model, makeTensor, type Node } from '@schedule-free-adan/onnx/model';
+import { decodeModel, type Model, makeNode, makeTensor } from '@schedule-free-adan/onnx/model';
 import { makeTrainable, softmaxCrossEntropy } from '@schedule-free-adan/onnx/trainable';
 import {
   type Batch,
@@ -28,9 +28,9 @@ export function withNewHead(file: Uint8Array): Model {
   const [features, weight] = product.input as [string, string];
   const old = [made(weight), made(add.input![1]!)];
   const width = Number(old[0]!.attribute![0]!.t!.dims![0]);
-  const head: Node[] = [
-    { opType: 'MatMul', input: [features, 'head.weight'], output: ['head.product'] },
-    { opType: 'Add', input: ['head.product', 'head.bias'], output: ['logits'] },
+  const head = [
+    makeNode('MatMul', [features, 'head.weight'], ['head.product']),
+    makeNode('Add', ['head.product', 'head.bias'], ['logits']),
   ];
   const zeros = (name: string, shape: number[]) =>
     makeTensor(name, 'float32', shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));

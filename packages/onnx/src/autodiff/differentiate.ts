@@ -1,5 +1,6 @@
 import { OnnxModelError } from '../errors.js';
 import { captured, type Value } from '../graph.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Node } from '../model/schema.js';
 import { numbersOf, toNumber } from '../model/tensors.js';
 import type { Emitter } from './emit.js';
@@ -111,7 +112,7 @@ export async function differentiate(
       const message = `The gradient of ${title(node)} can't be made: ${why}. Fix extents with \`dimensions\`, or give a rule of your own in \`rules\`.`;
       throw new OnnxModelError('unsupported-operator', message, node.name || y[0], node.opType);
     };
-    const attribute = (name: string) => node.attribute?.find((a) => a.name === name);
+    const attribute = (name: string) => attributeOf(node, name);
     const g = dy[0] ?? b.zeros(shape(y[0]!));
     const come = dy.find((one) => one !== undefined)!;
     const instead = (values: readonly Value[]) => again?.instead(node, values, come) ?? values;
@@ -129,11 +130,11 @@ export async function differentiate(
         ),
       type: (value) => probed.types.get(original(value)) ?? '',
       needs: (input) => path.values.has(x[input] ?? ''),
-      int: (name, fallback) => toNumber(attribute(name)?.i ?? fallback),
-      float: (name, fallback) => attribute(name)?.f ?? fallback,
-      ints: (name) => attribute(name)?.ints?.map(Number),
+      int: (name, fallback) => toNumber(attribute(name).i ?? fallback),
+      float: (name, fallback) => attribute(name).f ?? fallback,
+      ints: (name) => attribute(name).ints?.map(Number),
       text: (name, fallback) => {
-        const bytes = attribute(name)?.s;
+        const bytes = attribute(name).s;
         return bytes ? new TextDecoder().decode(bytes) : fallback;
       },
       constant: (input) => {

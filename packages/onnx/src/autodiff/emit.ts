@@ -1,4 +1,5 @@
-import { type AttributeValue, GraphBuilder, type Value } from '../graph.js';
+import { GraphBuilder, type Value } from '../graph.js';
+import type { AttributeValue } from '../model/nodes.js';
 
 /** An extent that a run decides: where to read it, and what it was in the probes. */
 export interface RunExtent {

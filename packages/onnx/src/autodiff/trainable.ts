@@ -2,6 +2,7 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import { reachable, type Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
@@ -78,7 +79,7 @@ function lowered(b: Emitter, node: Node): boolean {
   const [output = ''] = node.output ?? [];
   if (node.domain) return false;
   if (node.opType === 'LogSoftmax') {
-    const axis = b.integers(toNumber(node.attribute?.find(({ name }) => name === 'axis')?.i ?? -1));
+    const axis = b.integers(toNumber(attributeOf(node, 'axis').i ?? -1));
     const shifted = b.op.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
     const sum = b.node('ReduceSum', [b.node('Exp', [shifted]), axis], { keepdims: 1 });
     b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);
@@ -153,7 +154,7 @@ export async function makeTrainable(
       const passes = opType === 'Dropout' && !output[1];
       return passes ? { opType: 'Identity', input: input.slice(0, 1), output } : one;
     });
-    const made = node.flatMap(({ output = [] }) => output);
+    const made = node.flatMap(({ output = [] }) => output.map((name) => ({ name })));
     const { initializer } = reachable({ node, initializer: all! }, made);
     return { ...forward, graph: { ...rest, node, initializer } };
   };

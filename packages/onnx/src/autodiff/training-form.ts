@@ -1,5 +1,6 @@
 import { captured, type Value } from '../graph.js';
-import type { Attribute, Graph, Node, Tensor } from '../model/schema.js';
+import { attributeOf, makeAttribute, makeNode } from '../model/nodes.js';
+import type { Graph, Node, Tensor } from '../model/schema.js';
 import { makeTensor, numbersOf, toNumber } from '../model/tensors.js';
 import type { Emitter, Shape } from './emit.js';
 import { isChosen, type NodeChoice } from './recompute.js';
@@ -8,14 +9,12 @@ import { batchNorm, normalized, type Rule } from './rules.js';
 const MODE = 'training_mode';
 const inTraining = ({ attribute = [] }: Node) =>
   attribute.some(({ name, i }) => name === MODE && toNumber(i) === 1);
-const attributeOf = ({ attribute = [] }: Node, name: string) =>
-  attribute.find((a) => a.name === name);
 
 /** The node with these integers among its attributes; `undefined` takes one away. */
 function withIntegers(node: Node, integers: Readonly<Record<string, number | undefined>>): Node {
   const others = (node.attribute ?? []).filter(({ name = '' }) => !Object.hasOwn(integers, name));
-  const own = Object.entries(integers).flatMap(([name, i]): Attribute[] =>
-    i === undefined ? [] : [{ name, i, type: 2 }],
+  const own = Object.entries(integers).flatMap(([name, i]) =>
+    i === undefined ? [] : makeAttribute(name, i),
   );
   return { ...node, attribute: [...others, ...own] };
 }
@@ -79,7 +78,7 @@ export function trainingForm(
       if (tensor) modes.add(mode);
       if (!chosen && mode && !tensor) return node;
       if (!chosen && (!tensor || !numbersOf(tensor)[0])) return plain;
-      const key = mixed(seed, Number(attributeOf(node, 'seed')?.i ?? drops++));
+      const key = mixed(seed, Number(attributeOf(node, 'seed').i ?? drops++));
       const training = withIntegers(
         { ...plain, output: [y, output[1] || own('kept')] },
         { [MODE]: 1, seed: key },
@@ -93,7 +92,7 @@ export function trainingForm(
     const current = statistics.map((_, k) => own(`batch${k}`));
     // Whoever reads running statistics finds those that the model has.
     const same = running.flatMap((name, k): Node[] =>
-      read.has(name) ? [{ opType: 'Identity', input: [statistics[k]!], output: [name] }] : [],
+      read.has(name) ? [makeNode('Identity', [statistics[k]!], [name])] : [],
     );
     // Two nodes may share them: the second renews what the first made.
     const before = statistics.map((name) => carried[name] ?? name);
@@ -158,7 +157,7 @@ function lowerBatchNorm(b: Emitter, node: Node): void {
   const [x, scale, bias, ...statistics] = node.input as [Value, Value, Value, ...Value[]];
   const [y, ...made] = node.output as Value[];
   const [running, current, [hat, r]] = [made.slice(0, 2), made.slice(2, 4), made.slice(4)];
-  const float = (name: string, fallback: number) => attributeOf(node, name)?.f ?? fallback;
+  const float = (name: string, fallback: number) => attributeOf(node, name).f ?? fallback;
   const { add, sub, mul, sqrt } = b.op;
   const flat = flatten(b, x);
   const channels = (value: Value) => b.reshape(value, [1, -1, 1]);
@@ -235,7 +234,7 @@ function lowerDropout(b: Emitter, node: Node, shape: Shape, counter: Value): voi
     return mul(middle, middle);
   };
   const step = mul(b.cast(counter, 'int32'), integer(STRIDES.at(-1)!));
-  const seed = integer(toNumber(attributeOf(node, 'seed')!.i));
+  const seed = integer(toNumber(attributeOf(node, 'seed').i));
   // Multiples of an odd number along each axis.
   const place = shape.reduce<Value>(
     (sum, extent, axis) => {

@@ -1,5 +1,6 @@
 import { OnnxModelError } from '../errors.js';
 import { GraphBuilder } from '../graph.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node } from '../model/schema.js';
 import { toNumber } from '../model/tensors.js';
 
@@ -42,10 +43,7 @@ export async function upgrade(
       }
       if (node.opType === 'Gemm' || node.opType === 'Flatten') rankTwo.add(node.output![0]!);
       for (const one of list) {
-        const tensor =
-          one.opType === 'Constant'
-            ? one.attribute?.find(({ name }) => name === 'value')?.t
-            : undefined;
+        const tensor = one.opType === 'Constant' ? attributeOf(one, 'value').t : undefined;
         if (outer && tensor) {
           initializer.push({ ...tensor, name: one.output![0]! });
           constants.add(one.output![0]!);

@@ -64,6 +64,10 @@ export function makeValueInfo(
   return { name, type: { tensorType: { elemType: elementTypes[type], shape: { dim } } } };
 }
 
+/** By name, in their order; of several with one name the last. */
+export const byName = <T extends { name?: string }>(list: readonly T[] = []): Map<string, T> =>
+  new Map(list.map((one) => [one.name ?? '', one]));
+
 const isExternal = (tensor: Tensor) => tensor.dataLocation === 1;
 
 /**
