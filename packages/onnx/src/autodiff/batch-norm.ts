@@ -15,8 +15,7 @@ export function lowerBatchNorm(b: GraphBuilder, { input, output, attribute = [] 
   const [y, ...running] = output as [string, string?, string?];
   const float = (name: string, fallback: number) =>
     attribute.find((a) => a.name === name)?.f ?? fallback;
-  const { add, sub, mul, div, sqrt } = b.algebra;
-  const constant = (value: number) => b.constant(value, 'float32');
+  const { add, sub, mul, div, sqrt } = b;
   // Whatever the rank: [N, C, all the rest].
   const flat = b.node('Reshape', [x, b.integers(0, 0, -1)]);
   const channels = (value: string) => b.reshape(value, [1, -1, 1]);
@@ -25,14 +24,14 @@ export function lowerBatchNorm(b: GraphBuilder, { input, output, attribute = [] 
   const means = average(flat);
   const centered = sub(flat, means);
   const variances = average(mul(centered, centered));
-  const hat = div(centered, sqrt(add(variances, constant(float('epsilon', 1e-5)))));
+  const hat = div(centered, sqrt(add(variances, float('epsilon', 1e-5))));
   const made = add(mul(hat, channels(scale)), channels(bias));
   b.node('Reshape', [made, b.node('Shape', [x])], {}, y);
   const momentum = float('momentum', 0.9);
   [mean, variance].forEach((old, k) => {
     if (!running[k]) return;
     const now = b.reshape(k === 0 ? means : variances, [-1]);
-    const parts = [mul(old, constant(momentum)), mul(now, constant(1 - momentum))];
+    const parts = [mul(old, momentum), mul(now, 1 - momentum)];
     b.node('Add', parts, {}, running[k]);
   });
 }

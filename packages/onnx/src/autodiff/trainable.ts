@@ -79,14 +79,14 @@ function lowered(b: Emitter, node: Node): boolean {
   if (node.domain) return false;
   if (node.opType === 'LogSoftmax') {
     const axis = b.integers(toNumber(attributeOf(node, 'axis').i ?? -1));
-    const shifted = b.op.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
-    const sum = b.node('ReduceSum', [b.node('Exp', [shifted]), axis], { keepdims: 1 });
+    const shifted = b.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
+    const sum = b.node('ReduceSum', [b.exp(shifted), axis], { keepdims: 1 });
     b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);
     return true;
   }
   if (/^(Sum|Mean)$/.test(node.opType!)) {
-    const sum = rest.reduce((a, v) => b.op.add(a, v), x);
-    b.node('Mul', [sum, b.float(node.opType === 'Sum' ? 1 : 1 / (rest.length + 1))], {}, output);
+    const sum = rest.reduce((a, v) => b.add(a, v), x);
+    b.node('Mul', [sum, node.opType === 'Sum' ? 1 : 1 / (rest.length + 1)], {}, output);
     return true;
   }
   if (node.opType === 'Dropout' && !rest[1]) {
