@@ -38,7 +38,7 @@ function gradientModelOf(
   adding: boolean,
 ): { model: Model; gradients: ReadonlyMap<string, Value> } {
   const after = new GraphBuilder(prefix);
-  const { add, mul } = after.algebra;
+  const { add, mul } = after;
   const gradients = new Map<string, Value>();
   const rebuilt = withArenas(model, groups, after, (graph) => {
     const computed = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));

@@ -26,7 +26,7 @@ const toInputs =
       // The largest of 64 bits stands for no end, and is no number of JavaScript's.
       if (ints) input.push(b.integers(...ints.map((v) => Math.min(Number(v), 2 ** 53 - 1))));
       else if (i !== undefined) input.push(b.integers(Number(i)));
-      else if (f !== undefined) input.push(b.constant(f, 'float32'));
+      else if (f !== undefined) input.push(b.constant(f));
       else if (floats) input.push(b.floats([floats.length], floats));
       else input.push('');
     }

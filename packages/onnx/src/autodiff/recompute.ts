@@ -82,7 +82,7 @@ export function recomputed(
       if (segment === undefined) return [...values];
       if (!flags.has(segment)) {
         const sum = b.node('ReduceSum', [gradient], { keepdims: 0 });
-        flags.set(segment, b.node('Greater', [sum, b.float(0)]));
+        flags.set(segment, b.greater(sum, 0));
       }
       return values.map((value) => copy(value, segment));
     },
