@@ -4,8 +4,8 @@ import {
   type OptimizerOptions,
   scheduleFreeAdan,
 } from '@schedule-free-adan/core';
+import { HostBackend, hostTensor } from '@schedule-free-adan/core/host';
 import { type RuleForm, ruleForm } from '@schedule-free-adan/core/rule';
-import { HostBackend, hostTensor } from './host.js';
 import { sizeOf } from './model/tensors.js';
 
 export interface ParameterShape {
@@ -38,7 +38,8 @@ export function arenaGroups(
 ): ArenaGroup[] {
   const optimizer = scheduleFreeAdan(
     new HostBackend(),
-    parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
+    // Names are checked, and nothing is computed.
+    parameters.map(({ name }) => [name, hostTensor([0])] as const),
     options,
   );
   const hyperparameters = optimizer.groups.map((group) => group.hyperparameters as Hyperparameters);
