@@ -43,6 +43,12 @@ async function size(entries: string[], external: string[] = []) {
 }
 
 const budgets: [string, string, number, string[]][] = [
+  [
+    'its backend of float32 arrays, with what prints its kernels',
+    'packages/core/dist/host/index.js',
+    4100,
+    [],
+  ],
   ['the core', 'packages/core/dist/index.js', 5000, []],
   ['the rule, for those who compose a step', 'packages/core/dist/rule.js', 2800, []],
   [
@@ -84,7 +90,7 @@ const budgets: [string, string, number, string[]][] = [
   [
     'reading and writing ONNX files',
     'packages/onnx/dist/model/index.js',
-    4_900,
+    5_000,
     ['@schedule-free-adan/*'],
   ],
 ];
