@@ -1,4 +1,4 @@
-import { pageStyle as columnStyle } from 'example-digits/theme';
+import { columnStyle } from 'example-digits/theme';
 import type { Look } from './train.js';
 
 export const pageStyle = `${columnStyle}

@@ -1,7 +1,6 @@
 // What the conformance suite checks of this package: trainers around a model whose gradients are its
-// inputs, in both forms; and the tensors of the host below them.
-import { backendTarget } from '@schedule-free-adan/conformance';
-import { HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
+// inputs, in both forms.
+import { OrtTrainer } from '@schedule-free-adan/onnx';
 import { makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 
 const input = (name) => `gradient of '${name}'`;
@@ -172,8 +171,6 @@ async function subject(ort, form, { parameters, options }, { sessionOptions, web
       trainer.stateBytes + [...tensors].reduce((sum, { data }) => sum + data.byteLength, 0),
   };
 }
-
-export const onnxHost = backendTarget({ name: 'onnx-host', backend: () => new HostBackend() });
 
 /** `more`: sessionOptions, and what makes the step on a device. */
 export const ortTarget = (runtime, ort, form, more = {}) => ({

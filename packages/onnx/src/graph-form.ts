@@ -11,6 +11,7 @@ import {
   type StoredParameter,
   type TrainingState,
 } from '@schedule-free-adan/core/checkpoints';
+import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
 import { advance, coefficients, stateKeys } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
 import {
@@ -20,7 +21,6 @@ import {
   openGradients,
   overBatches,
 } from './gradients.js';
-import { HostBackend, type HostTensor, hostTensor } from './host.js';
 import { type ArenaGroup, makeGroup } from './layout.js';
 import { openProvider } from './provider.js';
 import { type Feeds, Runner, webgpuProvider } from './runtime.js';

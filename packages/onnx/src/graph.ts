@@ -5,9 +5,14 @@ import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
 export type Value = string;
+/** A value; a number is a float32 constant. */
+export type Operand = Value | number;
 
-/** Appends nodes to a graph. Every value that it makes has the prefix in its name. */
-export class GraphBuilder {
+/**
+ * Appends nodes to a graph: the rule's arithmetic is a node for each operation. Every value that it makes
+ * has the prefix in its name.
+ */
+export class GraphBuilder implements Algebra<Value> {
   readonly nodes: Node[] = [];
   readonly constants = new Map<string, Tensor>();
   #count = 0;
@@ -19,16 +24,21 @@ export class GraphBuilder {
   /** A node with one output. Give `output` where the name matters. */
   node(
     opType: string,
-    input: readonly Value[],
+    input: readonly Operand[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
     output: Value = `${this.prefix}${opType}_${this.#count++}`,
   ): Value {
     const name = `${this.prefix}node_${this.#made++}`;
-    this.nodes.push(makeNode(opType, input, [output], attributes, { name }));
+    const values = input.map((operand) => this.value(operand));
+    this.nodes.push(makeNode(opType, values, [output], attributes, { name }));
     return output;
   }
 
-  constant(value: number, type: 'float32' | 'float64'): Value {
+  value(operand: Operand): Value {
+    return typeof operand === 'number' ? this.constant(operand) : operand;
+  }
+
+  constant(value: number, type: 'float32' | 'float64' = 'float32'): Value {
     const name = `${this.prefix}${type}(${Object.is(value, -0) ? '-0' : value})`;
     if (!this.constants.has(name)) this.constants.set(name, makeTensor(name, type, [], [value]));
     return name;
@@ -70,14 +80,12 @@ export class GraphBuilder {
     return this.node('Slice', [value, this.integers(start), this.integers(end), this.integers(0)]);
   }
 
-  /** The rule's arithmetic: a node for each operation. */
-  readonly algebra: Algebra<Value> = {
-    add: (a, b) => this.node('Add', [a, b]),
-    sub: (a, b) => this.node('Sub', [a, b]),
-    mul: (a, b) => this.node('Mul', [a, b]),
-    div: (a, b) => this.node('Div', [a, b]),
-    sqrt: (a) => this.node('Sqrt', [a]),
-  };
+  // Arrows, since the rule takes the arithmetic apart.
+  readonly add = (a: Operand, b: Operand): Value => this.node('Add', [a, b]);
+  readonly sub = (a: Operand, b: Operand): Value => this.node('Sub', [a, b]);
+  readonly mul = (a: Operand, b: Operand): Value => this.node('Mul', [a, b]);
+  readonly div = (a: Operand, b: Operand): Value => this.node('Div', [a, b]);
+  readonly sqrt = (a: Operand): Value => this.node('Sqrt', [a]);
 }
 
 /** Names that a graph reads inside of a node's subgraphs, besides the node's own inputs. */

@@ -1,6 +1,6 @@
 import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
+import { HostBackend, type HostTensor } from '@schedule-free-adan/core/host';
 import { type Gradients, hostFeeds, meanGradients, openGradients } from './gradients.js';
-import { HostBackend, type HostTensor } from './host.js';
 import type { Arena } from './layout.js';
 import type { Feeds } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';

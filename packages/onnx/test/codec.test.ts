@@ -114,6 +114,22 @@ test('functions, subgraphs and fields of the future are kept', () => {
   expect(encodeModel(decodeModel(future))).toEqual(future);
 });
 
+test('a file may come as a Buffer, which is a part of some memory', () => {
+  const f = Float32Array.of(5, 6);
+  const model: Model = {
+    graph: {
+      node: [makeNode('Some', [], ['y'], { alpha: { f: 3 }, scales: { floats: f } })],
+      initializer: [
+        makeTensor('w', 'float32', [2], [1, 2]),
+        { name: 'v', dims: [2], dataType: 1, floatData: f },
+      ],
+    },
+  };
+  const { graph } = decodeModel(Buffer.from(encodeModel(model)));
+  expect(graph!.initializer!.map(floatValues)).toEqual([Float32Array.of(1, 2), f]);
+  expect(graph!.node![0]!.attribute).toMatchObject([{ f: 3 }, { floats: f }]);
+});
+
 test('what makes nodes and attributes writes what others read', () => {
   const inner: Graph = { name: 'inner', node: [makeNode('Relu', ['x'], ['y'])] };
   const attributes = {

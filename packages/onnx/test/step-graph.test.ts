@@ -1,7 +1,8 @@
 import { scheduleFreeAdan } from '@schedule-free-adan/core';
+import { HostBackend } from '@schedule-free-adan/core/host';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
-import { HostBackend, OrtTrainer } from '../src/index.js';
+import { OrtTrainer } from '../src/index.js';
 import { encodeModel, type Model, makeTensor } from '../src/model/index.js';
 import { scalarNames } from '../src/state-layout.js';
 import { appendOptimizer, buildStepGraph } from '../src/step-graph-entry.js';

@@ -1,41 +1,36 @@
-import { WebGpuAdan } from '@schedule-free-adan/webgpu';
 import type { Digits } from 'example-digits/batches';
+import { ortInPage } from 'example-digits/onnx/in-page';
+import { showFailure, startPage, wholeNumber } from 'example-digits/page-parts';
 import { drawChart } from 'example-digits/plots';
-import { pageStyle } from 'example-digits/theme';
-import * as ort from 'onnxruntime-web/webgpu';
+import { columnStyle } from 'example-digits/theme';
 import { batchSize } from '../settings.js';
 import { accuracyChart } from './chart.js';
 import { batchesIn, Reader, stages } from './reader.js';
 
-ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = { wasm: '/ort.wasm' };
-
 const query = new URLSearchParams(location.search);
-const provider = query.get('provider') ?? 'wasm';
-const epochs = Number(query.get('epochs') ?? 10);
 const bytes = async (path: string) => new Uint8Array(await (await fetch(path)).arrayBuffer());
 const digits = async (part: string): Promise<Digits> => {
   const [images, labels] = await Promise.all([bytes(`/${part}-images`), bytes(`/${part}-labels`)]);
   return { count: labels.length, images, labels };
 };
 
-document.title = 'training';
-document.head.append(Object.assign(document.createElement('style'), { textContent: pageStyle }));
-document.body.innerHTML = `<main><h1>A network for printed text learns handwritten digits</h1>
-<progress value="0"></progress><p id="now" class="muted">loading …</p><div id="plot" class="card"></div></main>`;
+startPage(
+  `<h1>A network for printed text learns handwritten digits</h1>
+<progress value="0"></progress><p id="now" class="muted">loading …</p><div id="plot" class="card"></div>`,
+  columnStyle,
+);
 const bar = document.querySelector('progress')!;
 const now = document.querySelector('#now')!;
 
 try {
+  const epochs = wholeNumber(query, 'epochs', 10);
   const [training, test] = await Promise.all([digits('train'), digits('test')]);
   const setup = {
-    ort,
+    ...(await ortInPage(query)),
     stages: stages(epochs),
     seed: 1,
     training,
     test,
-    sessionOptions: { executionProviders: [provider] },
-    ...(provider === 'webgpu' && { webgpu: WebGpuAdan }),
   };
   const reader = new Reader(setup, { file: await bytes('/model.onnx') });
   const { state } = reader;
@@ -66,6 +61,5 @@ try {
   now.textContent = `${(100 * state.accuracies[1]!.at(-1)!).toFixed(1)} % of ${test.count} test digits read rightly`;
   document.title = 'done';
 } catch (error) {
-  document.body.append(String(error));
-  document.title = 'failed';
+  showFailure(error);
 }

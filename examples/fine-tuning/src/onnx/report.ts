@@ -3,7 +3,7 @@ import { svgFile } from 'example-digits/charts';
 import { writeAtomically } from 'example-digits/files';
 import { drawChart } from 'example-digits/plots';
 import { duration } from 'example-digits/progress';
-import { pageStyle } from 'example-digits/theme';
+import { columnStyle } from 'example-digits/theme';
 import type { OnnxSettings } from '../checkpoint.js';
 import { batchSize, percent, type Result } from '../settings.js';
 import { accuracyChart } from './chart.js';
@@ -34,7 +34,7 @@ export function writeReport(
   writeAtomically(
     join(folder, 'report.html'),
     `<!doctype html><html lang="en"><meta charset="utf-8"><title>Fine-tuning</title>
-<style>${pageStyle}</style>
+<style>${columnStyle}</style>
 <main><h1>A network for printed text learns handwritten digits</h1>
 <p class="muted">PaddleOCR's classifier of text lines with a new head, trained with Schedule-Free Adan from a forward ONNX model, with ${runtime}, in ${duration(seconds)}.</p>
 <div class="card">${drawChart(chart)}</div>

@@ -26,7 +26,7 @@ const toInputs =
       // The largest of 64 bits stands for no end, and is no number of JavaScript's.
       if (ints) input.push(b.integers(...ints.map((v) => Math.min(Number(v), 2 ** 53 - 1))));
       else if (i !== undefined) input.push(b.integers(Number(i)));
-      else if (f !== undefined) input.push(b.constant(f, 'float32'));
+      else if (f !== undefined) input.push(b.constant(f));
       else if (floats) input.push(b.floats([floats.length], floats));
       else input.push('');
     }
@@ -90,11 +90,13 @@ export const changes: readonly (readonly [number, string, Change])[] = [
   [
     14,
     'BatchNormalization',
-    (node) => ({
-      ...node,
-      output: node.output!.slice(0, 1),
-      attribute: (node.attribute ?? []).filter(({ name }) => name !== 'spatial'),
-    }),
+    ({ output, ...node }) => {
+      const attribute = (node.attribute ?? []).filter(({ name }) => name !== 'spatial');
+      // Whoever gave running statistics was in training, and gave those of the batch behind them.
+      const training = output![1] !== undefined;
+      const plain = { ...node, output: output!.slice(0, training ? 3 : 1), attribute };
+      return training ? withDefault(plain, 'training_mode', 1) : plain;
+    },
   ],
   [
     16,

@@ -91,10 +91,10 @@ export async function differentiate(
   const found = new Map<string, Value>();
   const give = (name: string, value: Value) => {
     const before = found.get(name);
-    found.set(name, before === undefined ? value : b.op.add(before, value));
+    found.set(name, before === undefined ? value : b.add(before, value));
   };
   const lossShape = probed.shapes.get(loss)!;
-  give(loss, lossShape.length === 0 ? b.float(1) : b.floats(lossShape as number[], [1]));
+  give(loss, lossShape.length === 0 ? b.value(1) : b.floats(lossShape as number[], [1]));
   const again =
     recompute.length > 0
       ? (await import('./recompute.js')).recomputed(b, graph, recompute, (choice) => {
@@ -124,10 +124,12 @@ export async function differentiate(
       g,
       opset,
       shape,
-      fixed: (value) =>
-        shape(value).map((e) =>
-          typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
-        ),
+      fixed: (value, from = 0) =>
+        shape(value)
+          .slice(from)
+          .map((e) =>
+            typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
+          ),
       type: (value) => probed.types.get(original(value)) ?? '',
       needs: (input) => path.values.has(x[input] ?? ''),
       int: (name, fallback) => toNumber(attribute(name).i ?? fallback),
@@ -146,8 +148,10 @@ export async function differentiate(
     };
     const gradients = ruleOf(node, rules)!(context);
     x.forEach((name, i) => {
-      const value = gradients[i];
-      if (value !== undefined && path.values.has(name)) give(name, value);
+      if (!path.values.has(name)) return;
+      const made = gradients[i];
+      const value = typeof made === 'function' ? made() : made;
+      if (value !== undefined) give(name, value);
     });
   }
   return found;
