@@ -58,7 +58,8 @@ export function decodeCheckpoint(bytes: Uint8Array): TrainingState {
     }
     for (const [name, tensor] of tensors) {
       const dot = name.lastIndexOf('.');
-      Object.assign(parameters.get(name.slice(0, dot))!, { [name.slice(dot + 1)]: tensor });
+      // What is no parameter's, an adapter keeps for itself.
+      Object.assign(parameters.get(name.slice(0, dot)) ?? {}, { [name.slice(dot + 1)]: tensor });
     }
     for (const [name, { x, y }] of parameters) {
       if (!x && !y) throw new Error(`'${name}.x' is missing`);

@@ -82,14 +82,15 @@ export async function openGradients(
 
 /** Runs one batch after the other. Gives the mean loss, and the outputs of the last. */
 export async function overBatches(
-  { loss, outputs: names }: Context,
+  { loss, outputs: names, carrying }: Context,
   batches: readonly Feeds[],
   run: (feeds: Feeds, index: number) => Promise<Feeds>,
 ): Promise<StepResult> {
   let total = 0;
   let outputs: StepResult['outputs'] = {};
   for (const [i, feeds] of batches.entries()) {
-    const results = await run(feeds, i);
+    const results = await run({ ...feeds, ...carrying?.feeds }, i);
+    carrying?.take(results);
     total += Number((results[loss]!.data as Float32Array)[0]);
     outputs = Object.fromEntries(names.map((name) => [name, results[name]!]));
   }

@@ -57,15 +57,22 @@ export function arenaGroups(
 const claims = ({ parameters }: GroupOptions, name: string) =>
   typeof parameters === 'function' ? parameters(name) : parameters.includes(name);
 
-export function makeGroup(
-  hyperparameters: Hyperparameters,
-  parameters: readonly ParameterShape[],
-): ArenaGroup {
+/** Tensors one behind the other. */
+export function arenaOf(tensors: readonly ParameterShape[]): Arena {
   let length = 0;
-  const places = parameters.map(({ name, shape }) => {
+  const places = tensors.map(({ name, shape }) => {
     const start = length;
     length += sizeOf(shape);
     return { name, shape, start, end: length };
   });
-  return { hyperparameters, form: ruleForm(hyperparameters, 'y'), places, length };
+  return { places, length };
 }
+
+export const makeGroup = (
+  hyperparameters: Hyperparameters,
+  parameters: readonly ParameterShape[],
+): ArenaGroup => ({
+  hyperparameters,
+  form: ruleForm(hyperparameters, 'y'),
+  ...arenaOf(parameters),
+});

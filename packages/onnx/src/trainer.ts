@@ -7,6 +7,7 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
+import type { CarriedState } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
 import { OnnxModelError } from './errors.js';
 import { HybridForm } from './hybrid-form.js';
@@ -16,6 +17,7 @@ import type { Model } from './model/schema.js';
 import { withFloatValues } from './model/tensors.js';
 import { checkFeeds, type Feeds, type OrtModule, Runner, webgpuProvider } from './runtime.js';
 import {
+  checkPrefix,
   diagnose,
   evaluationModelOf,
   forwardModelOf,
@@ -77,6 +79,7 @@ export interface Context extends GradientModel {
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
   readonly freezable: boolean;
+  readonly carrying?: CarriedState;
 }
 
 /** One of the ways to take a step. Calls come one after the other. */
@@ -126,6 +129,8 @@ export class OrtTrainer {
     model,
     loss,
     gradients,
+    carried = {},
+    averaged,
     forward,
     form = 'hybrid',
     sessionOptions = {},
@@ -138,15 +143,16 @@ export class OrtTrainer {
       const message = `form is ${JSON.stringify(form)}; give "hybrid" or "graph".`;
       throw new OnnxModelError('invalid-option', message, 'form', form);
     }
-    const source = read(model);
-    const parameters = readParameters(source, { loss, gradients });
-    const context: Context = {
+    const given = read(model);
+    const of = { loss, gradients, carried, ...(averaged && { averaged }) };
+    const parameters = readParameters(given, of);
+    checkPrefix(given, prefix);
+    let context: Context = {
+      ...of,
       ort,
-      source,
-      loss,
-      gradients,
+      source: given,
       parameters,
-      outputs: plainOutputs(graphOf(source), { loss, gradients }).map(({ name = '' }) => name),
+      outputs: plainOutputs(graphOf(given), of).map(({ name = '' }) => name),
       options,
       sessionOptions,
       prefix,
@@ -158,9 +164,14 @@ export class OrtTrainer {
       throw new OnnxModelError('invalid-option', message, 'webgpu');
     }
     const arenas = arenaGroups(parameters, options);
-    const forwardModel = forward ? read(forward) : forwardModelOf(source, { loss, gradients });
+    const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
+    if (Object.keys(carried).length > 0) {
+      // Bundlers put it into a file of its own, as each form below: whoever has none never loads it.
+      const { CarriedState } = await import('./carried.js');
+      const carrying = new CarriedState(given, context);
+      context = { ...context, carrying, source: carrying.model };
+    }
     let started: Form;
-    // Bundlers put each form into a file of its own: whoever takes another never loads it.
     if (form === 'graph') {
       const { GraphForm } = await import('./graph-form.js');
       started = await GraphForm.create(context, arenas);
@@ -199,7 +210,7 @@ export class OrtTrainer {
 
   /** Bytes that the training state takes. 0 after {@link dispose}. */
   get stateBytes(): number {
-    return this.#disposed ? 0 : this.form.bytes;
+    return this.#disposed ? 0 : this.form.bytes + (this.context.carrying?.bytes ?? 0);
   }
 
   /**
@@ -224,7 +235,10 @@ export class OrtTrainer {
       }
       for (const batch of batches) checkFeeds(batch, form.runner, context.prefix);
       try {
-        return await form.step(batches, names);
+        context.carrying?.begin();
+        const result = await form.step(batches, names);
+        context.carrying?.commit();
+        return result;
       } catch (error) {
         if (!(error instanceof ScheduleFreeAdanError)) {
           await diagnose(context, batches);
@@ -238,16 +252,29 @@ export class OrtTrainer {
   evaluate(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
     return this.#next(async () => {
       const { context, form, forward } = this;
-      const { ort, prefix, sessionOptions } = context;
+      const { ort, prefix, sessionOptions, carrying } = context;
+      const { arenas } = form;
       this.#evaluation ??= await Runner.create(
         ort,
-        evaluationModelOf(forward, form.arenas, prefix),
+        evaluationModelOf(forward, carrying ? [...arenas, carrying.arena] : arenas, prefix),
         sessionOptions,
       );
       const runner = this.#evaluation;
       checkFeeds(feeds, runner, prefix);
-      return runner.run({ ...feeds, ...runner.pick(await form.evaluationFeeds()) });
+      const own = { ...(await form.evaluationFeeds()), ...carrying?.evaluationFeeds(arenas) };
+      return runner.run({ ...feeds, ...runner.pick(own) });
     });
+  }
+
+  /**
+   * Sets running statistics to their mean over these batches, with the model in training form at x. Those
+   * of the steps are of y, while a model is evaluated at x: call this before you evaluate, export or save.
+   * Inputs that only the loss reads may be left out.
+   * @returns how many batches there were; without any, nothing changes
+   * @throws OnnxModelError, ParameterError as from {@link evaluate}
+   */
+  recalibrate(batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
+    return this.#next(() => this.context.carrying?.recalibrate(this.form, batches) ?? 0);
   }
 
   /** x of every parameter, as copies. */
@@ -260,10 +287,10 @@ export class OrtTrainer {
     return this.#next(() => this.form.points('y'));
   }
 
-  /** The forward model with x in its initializers; all else as it was, to the byte. */
+  /** The forward model with x and running statistics in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
     return this.#next(async () => {
-      const x = await this.form.points('x');
+      const x = { ...(await this.form.points('x')), ...this.context.carrying?.named };
       const { graph } = this.forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];
@@ -282,17 +309,27 @@ export class OrtTrainer {
     return this.#next(() => this.form.metrics());
   }
 
-  /** The training state as a safetensors file, the same for every backend. */
+  /**
+   * The training state as a safetensors file, the same for every backend; what the model carries is in it
+   * as tensors that the others pass by.
+   */
   save(): Promise<Uint8Array> {
-    return this.#next(() => this.form.save());
+    return this.#next(async () => {
+      const checkpoint = await this.form.save();
+      return this.context.carrying?.save(checkpoint) ?? checkpoint;
+    });
   }
 
   /**
-   * Goes on from a checkpoint, of whatever backend and form.
+   * Goes on from a checkpoint, of whatever backend and form. Running statistics that it lacks stay.
    * @throws CheckpointError, ParameterError. Nothing has changed then.
    */
   load(checkpoint: Uint8Array): Promise<void> {
-    return this.#next(() => this.form.load(checkpoint));
+    return this.#next(async () => {
+      const commit = this.context.carrying?.load(checkpoint);
+      await this.form.load(checkpoint);
+      commit?.();
+    });
   }
 
   /** Frees state and sessions once what runs has ended. Again is harmless. */

@@ -26,6 +26,10 @@ export interface GradientModel {
   readonly loss: string;
   /** By parameter, the value that holds the gradient of the loss. A parameter is an initializer. */
   readonly gradients: Readonly<Record<string, string>>;
+  /** By initializer, the value that takes its place after a run: the running statistics of a normalization. */
+  readonly carried?: Readonly<Record<string, string>>;
+  /** By carried initializer, what it is a moving average of. */
+  readonly averaged?: Readonly<Record<string, string>>;
 }
 
 /** A parameter of a model, with the values that it begins with. */
@@ -149,8 +153,8 @@ export function readParameters(model: Model, { loss, gradients }: GradientModel)
   });
 }
 
-export function checkPrefix(graph: Graph, prefix: string): void {
-  const { made } = describe(graph);
+export function checkPrefix(model: Model, prefix: string): void {
+  const { made } = describe(graphOf(model));
   for (const name of made) {
     if (prefix === '' || name.startsWith(prefix)) {
       const message = `The model has a value '${name}' already; give another prefix than '${prefix}'.`;
@@ -185,7 +189,6 @@ export function withArenas(
 ): Model {
   const graph = graphOf(model);
   const { prefix } = after;
-  checkPrefix(graph, prefix);
   const before = new GraphBuilder(`${prefix}cut/`);
   const cut = new Set<string>();
   const arenas = groups.map(({ places, length }, k) => {
@@ -246,6 +249,7 @@ export function forwardModelOf(model: Model, of: GradientModel): Model {
 
 /** A forward model whose parameters are an input: each group's arena. */
 export function evaluationModelOf(forward: Model, groups: readonly Arena[], prefix: string): Model {
+  checkPrefix(forward, prefix);
   const held = byName(graphOf(forward).initializer);
   for (const { name, shape } of groups.flatMap(({ places }) => places)) {
     const tensor = held.get(name);
@@ -274,13 +278,13 @@ export function checkSizes(
 
 /** Looks into what a runtime gave up on: its errors name no gradient. */
 export async function diagnose(context: Context, batches: readonly Feeds[]): Promise<void> {
-  const { ort, source, gradients, sessionOptions } = context;
+  const { ort, source, gradients, sessionOptions, carrying } = context;
   const output = [...new Set(Object.values(gradients))].map((name) => ({ name }));
   const model = { ...source, graph: { ...source.graph, output } };
   const runner = await Runner.create(ort, model, sessionOptions);
   try {
     for (const batch of batches) {
-      const results = await runner.run(runner.pick(batch));
+      const results = await runner.run(runner.pick({ ...batch, ...carrying?.feeds }));
       checkSizes(context, (name) => results[gradients[name]!]?.dims);
     }
   } finally {

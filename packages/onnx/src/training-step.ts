@@ -1,3 +1,4 @@
+import { carryingModelOf } from './carried.js';
 import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
 import { type Layout, makeLayout } from './state-layout.js';
@@ -11,6 +12,7 @@ import {
   stateInfos,
 } from './step-graph.js';
 import {
+  checkPrefix,
   type GradientModel,
   type ModelParameter,
   plainOutputs,
@@ -35,14 +37,26 @@ export function appendOptimizer(
   {
     loss,
     gradients,
+    carried = {},
+    averaged: _,
     prefix = 'adan/',
     freezable = false,
     ...options
   }: GradientModel & StepGraphOptions,
 ): TrainingStep {
-  const parameters = readParameters(model, { loss, gradients });
+  const of = { loss, gradients, carried };
+  const parameters = readParameters(model, of);
+  checkPrefix(model, prefix);
   const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
-  return { ...trainingStepOf(model, { loss, gradients }, layout), parameters };
+  if (Object.keys(carried).length === 0)
+    return { ...trainingStepOf(model, of, layout), parameters };
+  const { model: source, ...places } = carryingModelOf(model, of, prefix);
+  const made = trainingStepOf(source, of, layout);
+  made.model.metadataProps.push({
+    key: 'schedule-free-adan.carried',
+    value: JSON.stringify(places),
+  });
+  return { ...made, parameters };
 }
 
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {

@@ -90,11 +90,13 @@ export const changes: readonly (readonly [number, string, Change])[] = [
   [
     14,
     'BatchNormalization',
-    (node) => ({
-      ...node,
-      output: node.output!.slice(0, 1),
-      attribute: (node.attribute ?? []).filter(({ name }) => name !== 'spatial'),
-    }),
+    ({ output, ...node }) => {
+      const attribute = (node.attribute ?? []).filter(({ name }) => name !== 'spatial');
+      // Whoever gave running statistics was in training, and gave those of the batch behind them.
+      const training = output![1] !== undefined;
+      const plain = { ...node, output: output!.slice(0, training ? 3 : 1), attribute };
+      return training ? withDefault(plain, 'training_mode', 1) : plain;
+    },
   ],
   [
     16,

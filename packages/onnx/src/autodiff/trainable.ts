@@ -1,6 +1,6 @@
 import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
-import type { Value } from '../graph.js';
+import { reachable, type Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
 import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
@@ -13,7 +13,7 @@ import {
   withFloatValues,
 } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
-import { list } from '../training-model.js';
+import { type GradientModel, list } from '../training-model.js';
 import { checkRules, differentiate, pathOf, ruleOf } from './differentiate.js';
 import { Emitter } from './emit.js';
 import type { Loss } from './losses.js';
@@ -40,6 +40,13 @@ export interface TrainableOptions {
    * less memory, more time. Each choice is a segment of its own; what it passes on is kept.
    */
   readonly recompute?: NodeChoice | readonly NodeChoice[];
+  /**
+   * BatchNormalization and Dropout by name, pattern or predicate, which are trained in training form though
+   * the model has them in inference form.
+   */
+  readonly trainingForm?: NodeChoice | readonly NodeChoice[];
+  /** Decides what Dropout drops: an integer. Default 0. */
+  readonly seed?: number;
   /** Gives trained parameters new values from a seed: for graphs that come untrained. */
   readonly initialize?: number;
   /** Extents of inputs, by symbol or as `input:axis`: a number fixes one, a name sets it free. */
@@ -51,11 +58,9 @@ export interface TrainableOptions {
 }
 
 /** What `OrtTrainer.create` and `appendOptimizer` take. */
-export interface TrainableModel {
+export interface TrainableModel extends Required<GradientModel> {
   readonly model: Model;
-  readonly loss: string;
-  readonly gradients: Readonly<Record<string, string>>;
-  /** The model that was given, in the operator set of `model`; initial values included. */
+  /** The model that was given, in the operator set of `model` and in inference form; initial values included. */
   readonly forward: Model;
 }
 
@@ -67,10 +72,6 @@ const matches = (choice: Choice, name: string, shape: readonly number[]) =>
     : choice instanceof RegExp
       ? new RegExp(choice.source, choice.flags.replace('g', '')).test(name)
       : choice(name, shape);
-
-/** What is trained with dropout is evaluated without. */
-const evaluated = ({ node = [] }: Graph) =>
-  node.map((one) => (one.opType === 'Dropout' ? { ...one, input: one.input!.slice(0, 2) } : one));
 
 /** Nodes that some providers lack, in others' terms. */
 function lowered(b: Emitter, node: Node): boolean {
@@ -109,6 +110,8 @@ export async function makeTrainable(
     loss,
     trainable,
     recompute = [],
+    trainingForm = [],
+    seed = 0,
     initialize,
     dimensions = {},
     rules = {},
@@ -120,14 +123,44 @@ export async function makeTrainable(
   const windows = given.graph?.node?.some(({ opType }) => /Conv|Pool|Resize|Upsample/.test(opType!))
     ? (await import('./windows.js')).convolutionRules
     : {};
-  const all = { ...ownRules, ...windows, ...rules };
-  /** Nothing is looked for behind outputs that have no gradient. */
-  const isStop = (node: Node) => ruleOf(node, all) === nothing;
   const raised = await upgrade(given, PREFIX);
   const { opset, constants } = raised;
   const forward = settle(raised.model, dimensions);
   const graph = { ...forward.graph! };
-
+  const forms = [trainingForm].flat() as NodeChoice[];
+  const mode =
+    forms.length > 0 || graph.node?.some(({ opType }) => /^(Batch|Dropout)/.test(opType!))
+      ? (await import('./training-form.js')).trainingForm(
+          new Emitter(`${PREFIX}training/`),
+          graph,
+          forms,
+          seed,
+          (choice) => {
+            const message = `No BatchNormalization or Dropout is chosen by ${String(choice)}; look at the names of the model's nodes.`;
+            throw new OnnxModelError('invalid-option', message, 'trainingForm', choice);
+          },
+        )
+      : undefined;
+  if (mode) Object.assign(graph, { node: mode.nodes, initializer: mode.initializer });
+  const { node: own = [], initializer: values = [], input = [] } = graph;
+  /** The graph as it is evaluated. */
+  const inference = (of: Graph): Graph =>
+    mode ? { ...of, node: of.node!.flatMap((node) => mode.inference(node)) } : of;
+  /** The same, for a runtime that optimizes nothing away: that of webgpu has no Dropout. */
+  const evaluated = (): Model => {
+    const { node: nodes = [], initializer: all, ...rest } = inference(graph);
+    const node = nodes.map((one) => {
+      const { opType, input = [], output = [] } = one;
+      const passes = opType === 'Dropout' && !output[1];
+      return passes ? { opType: 'Identity', input: input.slice(0, 1), output } : one;
+    });
+    const made = node.flatMap(({ output = [] }) => output.map((name) => ({ name })));
+    const { initializer } = reachable({ node, initializer: all! }, made);
+    return { ...forward, graph: { ...rest, node, initializer } };
+  };
+  const all = { ...ownRules, ...windows, ...mode?.rules, ...rules };
+  /** Nothing is looked for behind outputs that have no gradient. */
+  const isStop = (node: Node) => ruleOf(node, all) === nothing;
   const half = (graph.initializer ?? []).find(({ dataType }) => dataType === elementTypes.float16);
   if (half) {
     const message = `'${half.name}' is float16; give the model in float32.`;
@@ -139,7 +172,10 @@ export async function makeTrainable(
   const extra: ValueInfo[] = [];
   let lossValue: Value;
   const known = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
-  const outputs = (given.graph?.output ?? []).map(({ name = '' }) => name);
+  const renewed = Object.values(mode?.carried ?? {});
+  const outputs = (given.graph?.output ?? [])
+    .map(({ name = '' }) => name)
+    .filter((name) => !renewed.includes(name));
   const target =
     typeof loss === 'string' ? loss : (loss.output ?? (outputs.length === 1 ? outputs[0]! : ''));
   if (!known.has(target)) {
@@ -190,7 +226,7 @@ export async function makeTrainable(
   // Everything is checked that can be without running. The output's shape decides the loss's inputs.
   if (typeof loss === 'string') lossValue = loss;
   else {
-    const { shapes } = await probe(ort, forward, sessionOptions);
+    const { shapes } = await probe(ort, evaluated(), sessionOptions);
     const symbols = new Map<string, string>();
     for (const { name, type } of graph.input ?? []) {
       type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
@@ -217,7 +253,7 @@ export async function makeTrainable(
     throw new OnnxModelError('invalid-option', message, 'trainable', missed);
   }
   checkRules(path.nodes, all, opset);
-  const probed = await probe(ort, { ...forward, graph }, sessionOptions);
+  const probed = await probe(ort, evaluated(), sessionOptions);
   const builder = new Emitter(PREFIX);
   const found = await differentiate(builder, graph, {
     loss: lossValue,
@@ -241,24 +277,38 @@ export async function makeTrainable(
     );
   }
   const low = new Emitter(`${PREFIX}lowered/`);
-  const nodes = [...graph.node, ...builder.nodes].flatMap((node) => {
+  const shape = (value: Value) => probed.shapes.get(value)!;
+  const more = mode?.more;
+  const nodes = [...graph.node, ...(more?.nodes ?? []), ...builder.nodes].flatMap((node) => {
     const start = low.nodes.length;
-    return lowered(low, node) ? low.nodes.slice(start) : [node];
+    const done = mode?.lower(low, node, shape) || lowered(low, node);
+    return done ? low.nodes.slice(start) : [node];
   });
-  const before = initializer.slice(0, forward.graph!.initializer!.length);
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
+    carried: mode?.carried ?? {},
+    averaged: mode?.averaged ?? {},
     forward: {
       ...forward,
-      graph: { ...forward.graph, node: evaluated(forward.graph!), initializer: before },
+      graph: inference({
+        ...graph,
+        node: own,
+        input,
+        initializer: initializer.slice(0, values.length),
+      }),
     },
     model: {
       ...forward,
       graph: {
         ...graph,
         node: nodes,
-        initializer: [...initializer, ...low.constants.values(), ...builder.constants.values()],
+        initializer: [
+          ...initializer,
+          ...(more?.initializer ?? []),
+          ...low.constants.values(),
+          ...builder.constants.values(),
+        ],
         output: [
           makeValueInfo(lossValue, 'float32', probed.shapes.get(lossValue) as number[]),
           ...(graph.output ?? []).filter(({ name }) => name !== lossValue),

@@ -27,10 +27,6 @@ export async function upgrade(
   // Loaded by itself, since newer models never need it.
   const { changes } = from < TARGET ? await import('./changes.js') : { changes: [] };
   const table = changes.filter(([version]) => from < version);
-  const training = (model.graph.node ?? []).some(({ attribute }) =>
-    attribute?.some(({ name }) => name === 'training_mode'),
-  );
-  const batchNorm = training ? await import('./batch-norm.js') : undefined;
   const rankTwo = new Set<string>();
   const raise = (graph: Graph, outer: boolean): Graph => {
     const initializer = [...(graph.initializer ?? [])];
@@ -46,15 +42,7 @@ export async function upgrade(
         }
       }
       if (node.opType === 'Gemm' || node.opType === 'Flatten') rankTwo.add(node.output![0]!);
-      if (batchNorm?.isTraining(node)) {
-        batchNorm.lowerBatchNorm(b, node);
-        list = b.nodes.splice(0);
-      }
-      for (let one of list) {
-        // In training its gradient is that of what it kept.
-        if (one.opType === 'Dropout' && one.input?.[2] && !one.output?.[1]) {
-          one = { ...one, output: [one.output![0]!, `${prefix}mask/${one.output![0]}`] };
-        }
+      for (const one of list) {
         const tensor = one.opType === 'Constant' ? attributeOf(one, 'value').t : undefined;
         if (outer && tensor) {
           initializer.push({ ...tensor, name: one.output![0]! });
