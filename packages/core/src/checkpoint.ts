@@ -7,18 +7,23 @@ const FORMAT = 'schedule-free-adan/1';
 
 /** x or y of a parameter, and z, m, v, n, g, seen as far as its group keeps them. */
 export type StoredKey = 'x' | 'y' | 'z' | 'm' | 'v' | 'n' | 'g' | 'seen';
+/** The tensors of one parameter in a checkpoint. */
 export type StoredParameter = { readonly [K in StoredKey]?: StoredTensor };
 
+/** A parameter group in a checkpoint. */
 export interface StoredGroup {
   readonly hyperparameters: Hyperparameters;
   readonly scalars: Scalars;
+  /** Names. */
   readonly parameters: readonly string[];
 }
 
 /** A training state without its device: what a checkpoint holds. */
 export interface TrainingState {
   readonly groups: readonly StoredGroup[];
+  /** Steps skipped so far for NaN or ±Infinity. */
   readonly skippedSteps: number;
+  /** By parameter name. */
   readonly tensors: ReadonlyMap<string, StoredParameter>;
 }
 

@@ -62,47 +62,58 @@ export function carryingModelOf(
   return { model: carrying, input: arenaName(after.prefix, 0), output, places: arena.places };
 }
 
-/** Values that a model renews by itself, as a trainer keeps them. They lie on the host: they are few. */
-export class CarriedState {
-  /** Runs on these. */
+/**
+ * A form around another, of a model that renews some of its initializers by itself. They lie on the host:
+ * they are few.
+ */
+export class CarryingForm implements Form {
+  /** What the other form trains. */
   readonly model: Model;
-  readonly arena: Arena;
+  readonly #arena: Arena;
   readonly #input: string;
   readonly #output: string;
+  #form!: Form;
   #values: Float32Array;
   /** Of the runs of a step that has not come to its end. */
   #next: Float32Array;
 
-  constructor(
-    private readonly given: Model,
-    private readonly context: Omit<Context, 'source'>,
-  ) {
-    const { model, places, input, output } = carryingModelOf(given, context, context.prefix);
+  /** @param context its source holds what is carried in initializers */
+  constructor(private readonly context: Context) {
+    const { source, prefix } = context;
+    const { model, places, input, output } = carryingModelOf(source, context, prefix);
     this.model = model;
     this.#input = input;
     this.#output = output;
-    this.arena = { places, length: places.at(-1)!.end };
-    this.#values = new Float32Array(this.arena.length);
+    this.#arena = { places, length: places.at(-1)!.end };
+    this.#values = new Float32Array(this.#arena.length);
     this.#next = this.#values;
-    const tensors = byName(graphOf(given).initializer);
+    const tensors = byName(graphOf(source).initializer);
     for (const { name, start } of places) this.#values.set(floatValues(tensors.get(name)!), start);
   }
 
-  get bytes(): number {
-    return 4 * this.arena.length;
+  around(form: Form): this {
+    this.#form = form;
+    return this;
   }
 
-  get named(): Record<string, Float32Array> {
-    const { places } = this.arena;
-    return Object.fromEntries(
-      places.map(({ name, start, end }) => [name, this.#values.slice(start, end)]),
-    );
+  get groups() {
+    return this.#form.groups;
+  }
+  get runner() {
+    return this.#form.runner;
+  }
+  get arenas() {
+    return [...this.#form.arenas, this.#arena];
+  }
+  get bytes() {
+    return this.#form.bytes + 4 * this.#values.length;
   }
 
   #tensor(values: Float32Array): Tensor {
     return new this.context.ort.Tensor('float32', values, [values.length]);
   }
 
+  /** What a run reads besides what the other form feeds. */
   get feeds(): Feeds {
     return { [this.#input]: this.#tensor(this.#next) };
   }
@@ -113,49 +124,53 @@ export class CarriedState {
     if (next.every(Number.isFinite)) this.#next = next.slice();
   }
 
-  /** Forgets the runs of a step that failed. */
-  begin(): void {
+  async step(batches: readonly Feeds[], frozen: ReadonlySet<string>) {
+    // Whatever a step left that failed.
     this.#next = this.#values;
-  }
-  commit(): void {
+    const result = await this.#form.step(batches, frozen);
     this.#values = this.#next;
+    return result;
   }
 
-  /** As an input of the model that is evaluated, where parameters have `arenas`. */
-  evaluationFeeds(arenas: readonly Arena[]): Feeds {
-    const name = arenaName(this.context.prefix, arenas.length);
-    return { [name]: this.#tensor(this.#values) };
+  points(which: 'x' | 'y') {
+    return this.#form.points(which);
   }
 
-  /** Sets moving averages to means over these batches, at x. */
-  async recalibrate(form: Form, batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
-    const { ort, prefix, sessionOptions, averaged = {} } = this.context;
-    const places = this.arena.places.filter(({ name }) => Object.hasOwn(averaged, name));
+  /** By initializer. */
+  carried(): Record<string, Float32Array> {
+    const parts = this.#arena.places.map(({ name, start, end }) => [
+      name,
+      this.#values.slice(start, end),
+    ]);
+    return Object.fromEntries(parts);
+  }
+
+  async evaluationFeeds() {
+    const { arenas } = this.#form;
+    const own = arenaName(this.context.prefix, arenas.length);
+    return { ...(await this.#form.evaluationFeeds()), [own]: this.#tensor(this.#values) };
+  }
+
+  async recalibrate(batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
+    const { ort, source, prefix, sessionOptions, averaged = {} } = this.context;
+    const places = this.#arena.places.filter(({ name }) => Object.hasOwn(averaged, name));
     const output = places.map(({ name, shape }) =>
       makeValueInfo(averaged[name]!, 'float32', shape),
     );
-    const graph = graphOf(this.given);
-    const needed = reachable(graph, output);
-    const { node, initializer } = needed;
-    const input = (graph.input ?? []).filter(({ name = '' }) => needed.values.has(name));
-    const model = { ...this.given, graph: { ...graph, node, initializer, input, output } };
-    const arenas = [...form.arenas, this.arena];
-    const runner = await Runner.create(
-      ort,
-      evaluationModelOf(model, arenas, prefix),
-      sessionOptions,
-    );
-    const sums = new Float64Array(this.arena.length);
+    const graph = graphOf(source);
+    const { node, initializer, values: read } = reachable(graph, output);
+    const input = (graph.input ?? []).filter(({ name = '' }) => read.has(name));
+    const model = { ...source, graph: { ...graph, node, initializer, input, output } };
+    const training = evaluationModelOf(model, this.arenas, prefix);
+    const runner = await Runner.create(ort, training, sessionOptions);
+    const sums = new Float64Array(this.#values.length);
     let count = 0;
     try {
-      const own = {
-        ...(await form.evaluationFeeds()),
-        ...this.evaluationFeeds(form.arenas),
-      };
+      const own = runner.pick(await this.evaluationFeeds());
       for await (const batch of batches) {
         const feeds = runner.pick(batch);
         checkFeeds(feeds, runner, prefix);
-        const results = await runner.run({ ...feeds, ...runner.pick(own) });
+        const results = await runner.run({ ...feeds, ...own });
         for (const { name, start } of places) {
           const data = results[averaged[name]!]!.data as Float32Array;
           for (const [i, value] of data.entries()) sums[start + i]! += value;
@@ -165,35 +180,40 @@ export class CarriedState {
     } finally {
       await runner.release();
     }
-    const values = this.#values.slice();
-    for (const { start, end } of count > 0 ? places : []) {
-      for (let i = start; i < end; i++) values[i] = sums[i]! / count;
+    if (count > 0) {
+      const values = this.#values.slice();
+      for (const { start, end } of places) {
+        for (let i = start; i < end; i++) values[i] = sums[i]! / count;
+      }
+      this.#values = values;
     }
-    this.#values = values;
     return count;
   }
 
-  /** A checkpoint with what is carried in it: tensors that belong to no parameter, which other backends pass by. */
-  save(checkpoint: Uint8Array): Uint8Array {
-    const { metadata, tensors } = decodeSafetensors(checkpoint);
-    const own = this.arena.places.map(
+  restart() {
+    return this.#form.restart();
+  }
+  metrics() {
+    return this.#form.metrics();
+  }
+
+  /** What is carried goes in as tensors that belong to no parameter, which other backends pass by. */
+  async save() {
+    const { metadata, tensors } = decodeSafetensors(await this.#form.save());
+    const { checksum: _, ...rest } = metadata;
+    const own = this.#arena.places.map(
       ({ name, shape, start, end }) =>
         [`${name}.carried`, { shape, data: this.#values.slice(start, end) }] as const,
     );
-    const { checksum: _, ...rest } = metadata;
     return encodeSafetensors({ metadata: rest, tensors: new Map([...tensors, ...own]) });
   }
 
-  /**
-   * Reads a checkpoint; what it returns takes over what was read. What the file lacks, as one of another
-   * backend does, stays.
-   * @throws CheckpointError; ParameterError `wrong-shape`
-   */
-  load(checkpoint: Uint8Array): () => void {
+  async load(checkpoint: Uint8Array) {
     const { tensors } = decodeSafetensors(checkpoint);
     const values = this.#values.slice();
-    for (const { name, shape, start } of this.arena.places) {
+    for (const { name, shape, start } of this.#arena.places) {
       const found = tensors.get(`${name}.carried`);
+      // That of another backend has none.
       if (!found) continue;
       if (String(found.shape) !== String(shape)) {
         const message = `'${name}' has shape [${found.shape}], not [${shape}].`;
@@ -201,8 +221,11 @@ export class CarriedState {
       }
       values.set(found.data, start);
     }
-    return () => {
-      this.#values = values;
-    };
+    await this.#form.load(checkpoint);
+    this.#values = values;
+  }
+
+  dispose() {
+    return this.#form.dispose();
   }
 }

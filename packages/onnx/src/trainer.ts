@@ -7,7 +7,7 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
-import type { CarriedState } from './carried.js';
+import type { CarryingForm } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
 import { OnnxModelError } from './errors.js';
 import { HybridForm } from './hybrid-form.js';
@@ -79,7 +79,7 @@ export interface Context extends GradientModel {
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
   readonly freezable: boolean;
-  readonly carrying?: CarriedState;
+  readonly carrying?: CarryingForm;
 }
 
 /** One of the ways to take a step. Calls come one after the other. */
@@ -167,8 +167,8 @@ export class OrtTrainer {
     const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
     if (Object.keys(carried).length > 0) {
       // Bundlers put it into a file of its own, as each form below: whoever has none never loads it.
-      const { CarriedState } = await import('./carried.js');
-      const carrying = new CarriedState(given, context);
+      const { CarryingForm } = await import('./carried.js');
+      const carrying = new CarryingForm(context);
       context = { ...context, carrying, source: carrying.model };
     }
     let started: Form;
@@ -181,7 +181,7 @@ export class OrtTrainer {
     } else {
       started = await HybridForm.create(context, arenas);
     }
-    return new OrtTrainer(context, started, forwardModel);
+    return new OrtTrainer(context, context.carrying?.around(started) ?? started, forwardModel);
   }
 
   #alive(): void {
@@ -210,7 +210,7 @@ export class OrtTrainer {
 
   /** Bytes that the training state takes. 0 after {@link dispose}. */
   get stateBytes(): number {
-    return this.#disposed ? 0 : this.form.bytes + (this.context.carrying?.bytes ?? 0);
+    return this.#disposed ? 0 : this.form.bytes;
   }
 
   /**
@@ -235,10 +235,7 @@ export class OrtTrainer {
       }
       for (const batch of batches) checkFeeds(batch, form.runner, context.prefix);
       try {
-        context.carrying?.begin();
-        const result = await form.step(batches, names);
-        context.carrying?.commit();
-        return result;
+        return await form.step(batches, names);
       } catch (error) {
         if (!(error instanceof ScheduleFreeAdanError)) {
           await diagnose(context, batches);
@@ -252,17 +249,15 @@ export class OrtTrainer {
   evaluate(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
     return this.#next(async () => {
       const { context, form, forward } = this;
-      const { ort, prefix, sessionOptions, carrying } = context;
-      const { arenas } = form;
+      const { ort, prefix, sessionOptions } = context;
       this.#evaluation ??= await Runner.create(
         ort,
-        evaluationModelOf(forward, carrying ? [...arenas, carrying.arena] : arenas, prefix),
+        evaluationModelOf(forward, form.arenas, prefix),
         sessionOptions,
       );
       const runner = this.#evaluation;
       checkFeeds(feeds, runner, prefix);
-      const own = { ...(await form.evaluationFeeds()), ...carrying?.evaluationFeeds(arenas) };
-      return runner.run({ ...feeds, ...runner.pick(own) });
+      return runner.run({ ...feeds, ...runner.pick(await form.evaluationFeeds()) });
     });
   }
 
@@ -274,7 +269,7 @@ export class OrtTrainer {
    * @throws OnnxModelError, ParameterError as from {@link evaluate}
    */
   recalibrate(batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
-    return this.#next(() => this.context.carrying?.recalibrate(this.form, batches) ?? 0);
+    return this.#next(() => this.context.carrying?.recalibrate(batches) ?? 0);
   }
 
   /** x of every parameter, as copies. */
@@ -290,7 +285,7 @@ export class OrtTrainer {
   /** The forward model with x and running statistics in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
     return this.#next(async () => {
-      const x = { ...(await this.form.points('x')), ...this.context.carrying?.named };
+      const x = { ...(await this.form.points('x')), ...this.context.carrying?.carried() };
       const { graph } = this.forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];
@@ -314,10 +309,7 @@ export class OrtTrainer {
    * as tensors that the others pass by.
    */
   save(): Promise<Uint8Array> {
-    return this.#next(async () => {
-      const checkpoint = await this.form.save();
-      return this.context.carrying?.save(checkpoint) ?? checkpoint;
-    });
+    return this.#next(() => this.form.save());
   }
 
   /**
@@ -325,11 +317,7 @@ export class OrtTrainer {
    * @throws CheckpointError, ParameterError. Nothing has changed then.
    */
   load(checkpoint: Uint8Array): Promise<void> {
-    return this.#next(async () => {
-      const commit = this.context.carrying?.load(checkpoint);
-      await this.form.load(checkpoint);
-      commit?.();
-    });
+    return this.#next(() => this.form.load(checkpoint));
   }
 
   /** Frees state and sessions once what runs has ended. Again is harmless. */

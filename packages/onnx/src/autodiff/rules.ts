@@ -99,19 +99,6 @@ const extremeOver = (c: Reduction, x: Value, y: Value) => {
   return shared(c, hits, c.b.sum(hits, c.axes));
 };
 
-/** The gradient through x̂ = (x − mean) · r, of which `g` is the gradient. */
-export function normalized(
-  b: Emitter,
-  g: Value,
-  hat: Value,
-  r: Value,
-  axes: readonly number[],
-  centered = true,
-) {
-  const inner = centered ? b.sub(g, b.mean(g, axes)) : g;
-  return b.mul(r, b.sub(inner, b.mul(hat, b.mean(b.mul(g, hat), axes))));
-}
-
 /**
  * The gradients of scale · x̂ + bias, where x̂ is x with mean 0 and variance 1 over `axes`.
  * @param g the gradient, of the shape of x
@@ -138,14 +125,15 @@ function normalization(
 ) {
   const { b } = c;
   const { sub, mul, div, add, sqrt } = b;
-  const from = centered ? sub(x, b.mean(x, axes)) : x;
+  const center = (value: Value) => (centered ? sub(value, b.mean(value, axes)) : value);
+  const from = center(x);
   const r = div(1, sqrt(add(b.mean(mul(from, from), axes), c.float('epsilon', 1e-5))));
   const hat = mul(from, r);
-  return [
-    () => normalized(b, inner(), hat, r, axes, centered),
-    () => sum(mul(g, hat), 1),
-    () => sum(g, 2),
-  ] as const;
+  const dx = () => {
+    const dHat = inner();
+    return mul(r, sub(center(dHat), mul(hat, b.mean(mul(dHat, hat), axes))));
+  };
+  return [dx, () => sum(mul(g, hat), 1), () => sum(g, 2)] as const;
 }
 
 const layerNorm =
@@ -171,8 +159,7 @@ export const channelSum = (b: Emitter, value: Value, rank: number): Value =>
     0,
   );
 
-/** In inference form. */
-export const batchNorm: Rule = (c) => {
+const batchNorm: Rule = (c) => {
   const { b, x, g } = c;
   const { sub, mul, div, add, sqrt } = b;
   const rank = rankOf(c);
@@ -536,6 +523,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   LogSoftmax: unary((b, _, y, g, c) => b.sub(g, b.mul(b.exp(y), b.sum(g, [axisFrom(c, -1)])))),
   LayerNormalization: layerNorm(true),
   RMSNormalization: layerNorm(false),
+  BatchNormalization: batchNorm,
   InstanceNormalization: instanceNorm,
   GroupNormalization: groupNorm,
   MatMul: matMul,

@@ -1,9 +1,9 @@
 import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
-import { reachable, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
 import { attributeOf } from '../model/nodes.js';
-import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
+import type { Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
   makeValueInfo,
@@ -90,10 +90,6 @@ function lowered(b: Emitter, node: Node): boolean {
     b.node('Mul', [sum, node.opType === 'Sum' ? 1 : 1 / (rest.length + 1)], {}, output);
     return true;
   }
-  if (node.opType === 'Dropout' && !rest[1]) {
-    b.node('Identity', [x], {}, output);
-    return true;
-  }
   return false;
 }
 
@@ -126,41 +122,27 @@ export async function makeTrainable(
   const raised = await upgrade(given, PREFIX);
   const { opset, constants } = raised;
   const forward = settle(raised.model, dimensions);
-  const graph = { ...forward.graph! };
   const forms = [trainingForm].flat() as NodeChoice[];
+  const before = forward.graph!;
+  // As few models are in training form.
   const mode =
-    forms.length > 0 || graph.node?.some(({ opType }) => /^(Batch|Dropout)/.test(opType!))
+    forms.length > 0 || before.node?.some(({ opType }) => /^(Batch|Dropout)/.test(opType!))
       ? (await import('./training-form.js')).trainingForm(
           new Emitter(`${PREFIX}training/`),
-          graph,
+          before,
+          ownRules,
           forms,
           seed,
-          (choice) => {
-            const message = `No BatchNormalization or Dropout is chosen by ${String(choice)}; look at the names of the model's nodes.`;
-            throw new OnnxModelError('invalid-option', message, 'trainingForm', choice);
-          },
         )
       : undefined;
-  if (mode) Object.assign(graph, { node: mode.nodes, initializer: mode.initializer });
-  const { node: own = [], initializer: values = [], input = [] } = graph;
-  /** The graph as it is evaluated. */
-  const inference = (of: Graph): Graph =>
-    mode ? { ...of, node: of.node!.flatMap((node) => mode.inference(node)) } : of;
-  /** The same, for a runtime that optimizes nothing away: that of webgpu has no Dropout. */
-  const evaluated = (): Model => {
-    const { node: nodes = [], initializer: all, ...rest } = inference(graph);
-    const node = nodes.map((one) => {
-      const { opType, input = [], output = [] } = one;
-      const passes = opType === 'Dropout' && !output[1];
-      return passes ? { opType: 'Identity', input: input.slice(0, 1), output } : one;
-    });
-    const made = node.flatMap(({ output = [] }) => output.map((name) => ({ name })));
-    const { initializer } = reachable({ node, initializer: all! }, made);
-    return { ...forward, graph: { ...rest, node, initializer } };
-  };
+  const { node: own = [], initializer: values = [], input = [] } = mode?.graph ?? before;
+  const graph = { ...before, node: own, initializer: values, input };
+  const evaluated = () => ({ ...forward, graph: mode?.probed(graph) ?? graph });
+
   const all = { ...ownRules, ...windows, ...mode?.rules, ...rules };
   /** Nothing is looked for behind outputs that have no gradient. */
   const isStop = (node: Node) => ruleOf(node, all) === nothing;
+
   const half = (graph.initializer ?? []).find(({ dataType }) => dataType === elementTypes.float16);
   if (half) {
     const message = `'${half.name}' is float16; give the model in float32.`;
@@ -172,10 +154,7 @@ export async function makeTrainable(
   const extra: ValueInfo[] = [];
   let lossValue: Value;
   const known = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
-  const renewed = Object.values(mode?.carried ?? {});
-  const outputs = (given.graph?.output ?? [])
-    .map(({ name = '' }) => name)
-    .filter((name) => !renewed.includes(name));
+  const outputs = (given.graph?.output ?? []).map(({ name = '' }) => name);
   const target =
     typeof loss === 'string' ? loss : (loss.output ?? (outputs.length === 1 ? outputs[0]! : ''));
   if (!known.has(target)) {
@@ -278,37 +257,24 @@ export async function makeTrainable(
   }
   const low = new Emitter(`${PREFIX}lowered/`);
   const shape = (value: Value) => probed.shapes.get(value)!;
-  const more = mode?.more;
-  const nodes = [...graph.node, ...(more?.nodes ?? []), ...builder.nodes].flatMap((node) => {
+  const nodes = [...graph.node, ...builder.nodes].flatMap((node) => {
     const start = low.nodes.length;
     const done = mode?.lower(low, node, shape) || lowered(low, node);
     return done ? low.nodes.slice(start) : [node];
   });
+  const plain = { ...graph, node: own, input, initializer: initializer.slice(0, values.length) };
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
     carried: mode?.carried ?? {},
     averaged: mode?.averaged ?? {},
-    forward: {
-      ...forward,
-      graph: inference({
-        ...graph,
-        node: own,
-        input,
-        initializer: initializer.slice(0, values.length),
-      }),
-    },
+    forward: { ...forward, graph: mode?.inference(plain) ?? plain },
     model: {
       ...forward,
       graph: {
         ...graph,
         node: nodes,
-        initializer: [
-          ...initializer,
-          ...(more?.initializer ?? []),
-          ...low.constants.values(),
-          ...builder.constants.values(),
-        ],
+        initializer: [...initializer, ...low.constants.values(), ...builder.constants.values()],
         output: [
           makeValueInfo(lossValue, 'float32', probed.shapes.get(lossValue) as number[]),
           ...(graph.output ?? []).filter(({ name }) => name !== lossValue),

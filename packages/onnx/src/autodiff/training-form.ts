@@ -1,10 +1,11 @@
-import { captured, type Value } from '../graph.js';
+import { OnnxModelError } from '../errors.js';
+import { captured, reachable, type Value } from '../graph.js';
 import { attributeOf, makeAttribute, makeNode } from '../model/nodes.js';
 import type { Graph, Node, Tensor } from '../model/schema.js';
 import { makeTensor, numbersOf, toNumber } from '../model/tensors.js';
 import type { Emitter, Shape } from './emit.js';
 import { isChosen, type NodeChoice } from './recompute.js';
-import { batchNorm, normalized, type Rule } from './rules.js';
+import type { Rule } from './rules.js';
 
 const MODE = 'training_mode';
 const inTraining = ({ attribute = [] }: Node) =>
@@ -21,34 +22,35 @@ function withIntegers(node: Node, integers: Readonly<Record<string, number | und
 
 /** A graph whose BatchNormalization and Dropout are those of training. */
 export interface TrainingForm {
-  readonly nodes: readonly Node[];
-  /** Without what only told whether to drop. */
-  readonly initializer: readonly Tensor[];
-  /** What stands for such a node when the model is evaluated. */
-  inference(node: Node): readonly Node[];
+  readonly graph: Graph;
+  /** The same with what stands for such nodes when the model is evaluated. */
+  inference(graph: Graph): Graph;
+  /** That again, as a runtime reads it that optimizes nothing away: the one of webgpu has no Dropout. */
+  probed(graph: Graph): Graph;
   /** Appends such a node in operators that every provider has. `shape`: of its output. */
   lower(b: Emitter, node: Node, shape: (value: Value) => Shape): boolean;
   readonly rules: Readonly<Record<string, Rule>>;
   readonly carried: Readonly<Record<string, Value>>;
   readonly averaged: Readonly<Record<string, Value>>;
-  /** Nodes and values of what is carried besides running statistics. */
-  readonly more: { readonly nodes: readonly Node[]; readonly initializer: readonly Tensor[] };
 }
 
 /**
  * Finds the nodes that are in training form, or are chosen to be.
  *
  * A BatchNormalization gets further outputs: the batch's own mean and variance, and what its gradient
- * reads. A Dropout gets an output with what it kept, and a seed of its own.
- * @param unmet is called with a choice that meets no such node
+ * reads. A Dropout gets an output with what it kept, and a seed of its own; the number of runs so far is
+ * carried.
+ * @param rules those of the inference form
+ * @throws OnnxModelError `invalid-option` for a choice that meets no such node
  */
 export function trainingForm(
   b: Emitter,
-  { node: given = [], initializer = [], output: outputs = [] }: Graph,
+  graph: Graph,
+  rules: Readonly<Record<string, Rule>>,
   choices: readonly NodeChoice[],
   seed: number,
-  unmet: (choice: NodeChoice) => never,
 ): TrainingForm {
+  const { node: given = [], initializer = [], output: outputs = [] } = graph;
   const held = new Map(initializer.map((tensor) => [tensor.name ?? '', tensor]));
   const read = new Set(
     [...given.flatMap(({ input = [] }) => input), ...outputs.map(({ name = '' }) => name)].filter(
@@ -114,37 +116,59 @@ export function trainingForm(
     return training;
   });
   const missed = choices.find((choice) => !met.has(choice));
-  if (missed !== undefined) unmet(missed);
-
-  const dropping = nodes.some((node) => node.opType === 'Dropout' && inTraining(node));
-  if (dropping) {
+  if (missed !== undefined) {
+    const message = `No BatchNormalization or Dropout is chosen by ${String(missed)}; look at the names of the model's nodes.`;
+    throw new OnnxModelError('invalid-option', message, 'trainingForm', missed);
+  }
+  const more: Tensor[] = [];
+  if (nodes.some((node) => node.opType === 'Dropout' && inTraining(node))) {
     carried[counter] = b.add(counter, 1);
+    more.push(...b.constants.values(), makeTensor(counter, 'float32', [], [0]));
   }
   for (const node of nodes) {
     for (const name of [...(node.input ?? []), ...captured(node)]) modes.delete(name);
   }
+  const own = new Set([...modes, ...more.map(({ name = '' }) => name)]);
+  const inference = ({ node = [], initializer: all = [], ...rest }: Graph): Graph => ({
+    ...rest,
+    node: node.flatMap((one) => (b.nodes.includes(one) ? [] : (others.get(one) ?? [one]))),
+    initializer: all.filter(({ name = '' }) => !own.has(name)),
+  });
   return {
-    nodes,
-    initializer: initializer.filter(({ name = '' }) => !modes.has(name)),
-    inference: (node) => others.get(node) ?? [node],
+    graph: {
+      ...graph,
+      node: [...nodes, ...b.nodes],
+      initializer: [...initializer.filter(({ name = '' }) => !modes.has(name)), ...more],
+    },
+    inference,
+    probed(training) {
+      const { node: all = [], ...rest } = inference(training);
+      const node = all.map((one) =>
+        isIdentity(one) ? makeNode('Identity', one.input!.slice(0, 1), one.output!) : one,
+      );
+      const made = node.flatMap(({ output = [] }) => output.map((name) => ({ name })));
+      return { ...rest, ...reachable({ ...rest, node }, made), node };
+    },
     lower(low, node, shape) {
-      if (!inTraining(node)) return false;
-      if (node.opType === 'BatchNormalization') lowerBatchNorm(low, node);
+      if (isIdentity(node)) low.node('Identity', node.input!.slice(0, 1), {}, node.output![0]);
+      else if (!inTraining(node)) return false;
+      else if (node.opType === 'BatchNormalization') lowerBatchNorm(low, node);
       else if (node.opType === 'Dropout') lowerDropout(low, node, shape(node.output![0]!), counter);
       else return false;
       return true;
     },
-    rules: { BatchNormalization: batchNormRule, Dropout: dropoutRule },
+    rules: {
+      BatchNormalization: batchNormRule(rules.BatchNormalization!),
+      Dropout: dropoutRule,
+    },
     carried,
     averaged,
-    more: {
-      nodes: b.nodes,
-      initializer: dropping
-        ? [...b.constants.values(), makeTensor(counter, 'float32', [], [0])]
-        : [],
-    },
   };
 }
+
+/** A Dropout that drops nothing. */
+const isIdentity = ({ domain, opType, input, output }: Node) =>
+  !domain && opType === 'Dropout' && !input![2] && !output![1];
 
 /** Whatever the rank: [N, C, all the rest]. */
 const flatten = (b: Emitter, value: Value) => b.node('Reshape', [value, b.integers(0, 0, -1)]);
@@ -177,25 +201,34 @@ function lowerBatchNorm(b: Emitter, node: Node): void {
   });
 }
 
-const batchNormRule: Rule = (c) => {
-  if (!c.int(MODE, 0)) return batchNorm(c);
-  const { b, x, y } = c;
-  const [hat, r] = y.slice(-2) as [Value, Value];
-  const g = flatten(b, c.g);
-  const dx = () => {
-    const scaled = b.mul(g, b.reshape(x[1]!, [1, -1, 1]));
-    return b.node('Reshape', [normalized(b, scaled, hat, r, [0, 2]), b.node('Shape', [x[0]!])]);
+/** @param otherwise the rule of the inference form */
+const batchNormRule =
+  (otherwise: Rule): Rule =>
+  (c) => {
+    if (!c.int(MODE, 0)) return otherwise(c);
+    const { b, x, y } = c;
+    const { sub, mul } = b;
+    const [hat, r] = y.slice(-2) as [Value, Value];
+    const axes = [0, 2];
+    const g = flatten(b, c.g);
+    return [
+      () => {
+        const inner = mul(g, b.reshape(x[1]!, [1, -1, 1]));
+        const along = mul(hat, b.mean(mul(inner, hat), axes));
+        const dx = mul(r, sub(sub(inner, b.mean(inner, axes)), along));
+        return b.node('Reshape', [dx, b.node('Shape', [x[0]!])]);
+      },
+      () => b.sum(mul(g, hat), axes, 0),
+      () => b.sum(g, axes, 0),
+    ];
   };
-  return [dx, () => b.sum(b.mul(g, hat), [0, 2], 0), () => b.sum(g, [0, 2], 0)];
-};
 
 /** 1 / (1 − ratio). */
 const dropoutScale = (b: Emitter, ratio: Value | undefined) => b.div(1, b.sub(1, ratio || 0.5));
 
 const dropoutRule: Rule = ({ b, g, x, y, int, refuse }) => {
   if (x[2]) return refuse('its mode is not constant');
-  if (!int(MODE, 0)) return [g];
-  return [b.where(y[1]!, b.mul(g, dropoutScale(b, x[1])), 0)];
+  return [int(MODE, 0) ? b.where(y[1]!, b.mul(g, dropoutScale(b, x[1])), 0) : g];
 };
 
 /** Odd, and far from each other and from simple fractions of 2³²: the axes of a tensor, and the steps. */
@@ -242,7 +275,7 @@ function lowerDropout(b: Emitter, node: Node, shape: Shape, counter: Value): voi
     hash(add(step, seed)),
   );
   // The lowest `ratio` of all 32-bit numbers are dropped.
-  const limit = b.cast(mul(sub(ratio || 0.5, 0.5), 2 ** 32), 'int32');
+  const limit = b.cast(b.scale(sub(ratio || 0.5, 0.5), 2 ** 32), 'int32');
   b.node('Not', [b.node('Less', [hash(place), limit])], {}, kept);
   b.node('Where', [kept, mul(x, dropoutScale(b, ratio)), 0], {}, y);
 }
