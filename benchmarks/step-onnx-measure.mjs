@@ -1,7 +1,7 @@
 // What step-onnx measures in a runtime, in Node and in a page alike. Gradients are fed, so that nothing
 // but the step is measured: on a device they lie there already.
 import { OrtTrainer } from '@schedule-free-adan/onnx';
-import { encodeModel, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { encodeModel, makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 
 export const hyperparameters = { maxGradNorm: 1, weightDecay: 0.1 };
 
@@ -21,13 +21,9 @@ const model = (parameters) => ({
   graph: {
     name: 'gradients are fed',
     node: [
-      { opType: 'Identity', input: ['zero'], output: ['loss'] },
-      ...parameters.map(({ name }) => ({
-        // Not Identity, which a runtime leaves out.
-        opType: 'Neg',
-        input: [`gradient of ${name}`],
-        output: [`d ${name}`],
-      })),
+      makeNode('Identity', ['zero'], ['loss']),
+      // Not Identity, which a runtime leaves out.
+      ...parameters.map(({ name }) => makeNode('Neg', [`gradient of ${name}`], [`d ${name}`])),
     ],
     initializer: [
       makeTensor('zero', 'float32', [], [0]),

@@ -1,7 +1,7 @@
 // Whole training steps of the demo's models, from a forward .onnx, against tfjs on its wasm backend with
 // tf.train.adam: the same weights to begin with, the same batches, both on one thread and in turns. And
 // what the backward pass costs over the forward one, by operator.
-import { encodeModel, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { encodeModel, makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 import { makeTrainable } from '@schedule-free-adan/onnx/trainable';
 import * as tf from '@tensorflow/tfjs-core';
 import { startBackend } from '../examples/digits/dist/backends.js';
@@ -67,47 +67,44 @@ export async function measureTraining({ backend, ort, sessionOptions }, rounds, 
   }
 }
 
-const node = (opType, inputs, attributes = {}) => ({ opType, inputs, attributes });
+const operator = (opType, inputs, attributes = {}) => ({ opType, inputs, attributes });
 const image = [16, 16, 32, 32];
 const rows = [256, 256];
 /** Operators at sizes that models have: shapes of the values that gradients are taken of. */
 const operators = [
-  node('MatMul', [rows, rows]),
-  node('Gemm', [rows, rows, [256]], { transB: 1 }),
-  node('Add', [image, [16, 1, 1]]),
-  node('Mul', [image, image]),
-  node('Div', [image, image]),
-  node('Relu', [image]),
-  node('Sigmoid', [image]),
-  node('Tanh', [image]),
-  node('Erf', [image]),
-  node('HardSwish', [image]),
-  node('Softmax', [rows]),
-  node('LayerNormalization', [rows, [256], [256]]),
-  node('InstanceNormalization', [image, [16], [16]]),
-  node('Conv', [image, [16, 16, 3, 3], [16]], { pads: [1, 1, 1, 1] }),
-  node('Conv', [image, [32, 16, 3, 3], [32]], { pads: [1, 1, 1, 1], strides: [2, 2] }),
-  node('Conv', [image, [32, 16, 1, 1], [32]]),
-  node('Conv', [image, [16, 1, 3, 3], [16]], { pads: [1, 1, 1, 1], group: 16 }),
-  node('ConvTranspose', [image, [16, 8, 2, 2], [8]], { strides: [2, 2] }),
-  node('MaxPool', [image], { kernel_shape: [2, 2], strides: [2, 2] }),
-  node('MaxPool', [image], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
-  node('AveragePool', [image], { kernel_shape: [2, 2], strides: [2, 2] }),
-  node('GlobalAveragePool', [image]),
-  node('Transpose', [image], { perm: [0, 2, 3, 1] }),
-  node('Concat', [image, image], { axis: 1 }),
-  node('ReduceMean', [image], { keepdims: 1 }),
+  operator('MatMul', [rows, rows]),
+  operator('Gemm', [rows, rows, [256]], { transB: 1 }),
+  operator('Add', [image, [16, 1, 1]]),
+  operator('Mul', [image, image]),
+  operator('Div', [image, image]),
+  operator('Relu', [image]),
+  operator('Sigmoid', [image]),
+  operator('Tanh', [image]),
+  operator('Erf', [image]),
+  operator('HardSwish', [image]),
+  operator('Softmax', [rows]),
+  operator('LayerNormalization', [rows, [256], [256]]),
+  operator('InstanceNormalization', [image, [16], [16]]),
+  operator('Conv', [image, [16, 16, 3, 3], [16]], { pads: [1, 1, 1, 1] }),
+  operator('Conv', [image, [32, 16, 3, 3], [32]], { pads: [1, 1, 1, 1], strides: [2, 2] }),
+  operator('Conv', [image, [32, 16, 1, 1], [32]]),
+  operator('Conv', [image, [16, 1, 3, 3], [16]], { pads: [1, 1, 1, 1], group: 16 }),
+  operator('ConvTranspose', [image, [16, 8, 2, 2], [8]], { strides: [2, 2] }),
+  operator('MaxPool', [image], { kernel_shape: [2, 2], strides: [2, 2] }),
+  operator('MaxPool', [image], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
+  operator('AveragePool', [image], { kernel_shape: [2, 2], strides: [2, 2] }),
+  operator('GlobalAveragePool', [image]),
+  operator('Transpose', [image], { perm: [0, 2, 3, 1] }),
+  operator('Concat', [image, image], { axis: 1 }),
+  operator('ReduceMean', [image], { keepdims: 1 }),
 ];
 
-const attribute = (name, value) =>
-  Array.isArray(value) ? { name, type: 7, ints: value } : { name, type: 2, i: value };
 const values = (shape, seed) =>
   Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => 1 + Math.sin(i + seed));
 
 /** The forward model of an operator, and that with its gradients; what is differentiated is fed. */
 async function bothWays(ort, { opType, inputs, attributes }) {
   const names = inputs.map((_, i) => `x${i}`);
-  const list = Object.entries(attributes).map(([name, value]) => attribute(name, value));
   const trainable = await makeTrainable(
     {
       irVersion: 8,
@@ -115,13 +112,8 @@ async function bothWays(ort, { opType, inputs, attributes }) {
       graph: {
         name: opType,
         node: [
-          { opType, input: names, output: ['y'], attribute: list },
-          {
-            opType: 'ReduceMean',
-            input: ['y'],
-            output: ['loss'],
-            attribute: [attribute('keepdims', 0)],
-          },
+          makeNode(opType, names, ['y'], attributes),
+          makeNode('ReduceMean', ['y'], ['loss'], { keepdims: 0 }),
         ],
         initializer: inputs.map((shape, i) =>
           makeTensor(names[i], 'float32', shape, values(shape, i)),
@@ -153,8 +145,8 @@ async function bothWays(ort, { opType, inputs, attributes }) {
 
 /** What gradients with respect to all inputs add to an operator's run, as a multiple of that run. */
 export async function measureBackward({ backend, ort, sessionOptions }, rounds, report) {
-  for (const operator of operators) {
-    const { models, feeds } = await bothWays(ort, operator);
+  for (const one of operators) {
+    const { models, feeds } = await bothWays(ort, one);
     const sessions = [];
     for (const model of models) {
       sessions.push(await ort.InferenceSession.create(encodeModel(model), sessionOptions));
@@ -165,7 +157,7 @@ export async function measureBackward({ backend, ort, sessionOptions }, rounds, 
     const steps = Math.ceil(Math.min(200, 20 / (await run(sessions[0], 3)())));
     const [forward, both] = sessions.map((session) => run(session, steps));
     const { ratio, milliseconds } = await compare(both, forward, rounds);
-    const { opType, inputs, attributes } = operator;
+    const { opType, inputs, attributes } = one;
     const shown = Object.entries(attributes).map(([name, value]) => `${name} ${value}`);
     const less = (values) => Object.fromEntries(Object.entries(values).map(([k, v]) => [k, v - 1]));
     report({

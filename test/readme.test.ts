@@ -1,11 +1,26 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 // Snippets run as a reader would run them: each in a file of its own, in one folder, top to bottom.
 const folder = join('test', '.snippets');
-beforeAll(() => mkdirSync(folder, { recursive: true }));
+const cli = resolve('packages/conformance/dist/cli.js');
+/** Gives Node what a page has: `navigator.gpu`. */
+const webgpu = pathToFileURL(resolve(folder, 'navigator-gpu.mjs')).href;
+beforeAll(() => {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(
+    fileURLToPath(webgpu),
+    `import { useSwiftShader } from '../../tools/webgpu-runtime.mjs';
+import { create, globals } from 'webgpu';
+useSwiftShader();
+const navigator = { gpu: create([]) };
+Object.assign(globalThis, globals);
+Object.defineProperty(globalThis, 'navigator', { value: navigator });`,
+  );
+});
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const documents = [
@@ -14,6 +29,7 @@ const documents = [
   'packages/conformance/README.md',
   'packages/tfjs/README.md',
   'packages/onnx/README.md',
+  'packages/webgpu/README.md',
 ];
 const scripts: Record<string, string> = JSON.parse(readFileSync('package.json', 'utf8')).scripts;
 
@@ -32,21 +48,29 @@ for (const document of documents) {
             /^\/\/ (\S+\.mjs)$/.exec(first)?.[1] ?? `${document.replaceAll('/', '-')}-${i}.mjs`;
           const file = join(folder, name);
           writeFileSync(file, code);
-          const output = execFileSync(process.execPath, [file], {
+          const withGpu = code.includes('navigator.gpu') ? ['--import', webgpu] : [];
+          const output = execFileSync(process.execPath, [...withGpu, file], {
             encoding: 'utf8',
             stdio: 'pipe',
           });
-          // A comment `// → text` promises what is printed.
+          // A comment `// → text` promises a line of what is printed.
           for (const [, promised] of code.matchAll(/\/\/ → (.+)$/gm))
-            expect(output).toContain(promised);
+            expect(output.split('\n')).toContain(promised);
           return;
         }
         if (language === 'sh') {
           for (const line of code.trim().split('\n')) {
             for (const [, name] of line.matchAll(/npm run ([\w:]+)/g))
               expect(scripts).toHaveProperty([name!]);
-            if (line.startsWith('npm run conformance -- --subject reference')) {
-              const output = execFileSync(line, { encoding: 'utf8', shell: true, stdio: 'pipe' });
+            const own = line.replace('npx schedule-free-adan-conformance', `node ${cli}`);
+            if (own !== line || line.startsWith('npm run conformance -- --subject reference')) {
+              const cwd = own === line ? '.' : folder;
+              const output = execFileSync(own, {
+                encoding: 'utf8',
+                shell: true,
+                stdio: 'pipe',
+                cwd,
+              });
               expect(output).toMatch(/\d+ passed, 0 failed/);
             }
           }

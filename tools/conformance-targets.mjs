@@ -1,7 +1,10 @@
 // The subjects of `npm run conformance`, beside the built-in reference.
+import { backendTarget } from '@schedule-free-adan/conformance';
+import { HostBackend } from '@schedule-free-adan/core/host';
+
+export const host = backendTarget({ name: 'host', backend: () => new HostBackend() });
 export { plainArrays as 'plain-arrays' } from '../examples/custom-backend/dist/target.js';
 export {
-  onnxHost as 'onnx-host',
   onnxNodeGraph as 'onnx-node-graph',
   onnxNodeHybrid as 'onnx-node-hybrid',
   onnxWasmGraph as 'onnx-wasm-graph',

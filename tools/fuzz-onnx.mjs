@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import {
   decodeModel,
   encodeModel,
+  makeNode,
   makeTensor,
   makeValueInfo,
   OnnxFormatError,
@@ -28,26 +29,21 @@ function random(below) {
 }
 
 /** A small model with every kind of field. */
-const inner = { name: 'then', node: [{ opType: 'Relu', input: ['x'], output: ['y'] }] };
+const inner = { name: 'then', node: [makeNode('Relu', ['x'], ['y'])] };
 const original = encodeModel({
   irVersion: 8,
   producerName: 'fuzz ü',
   graph: {
     name: 'g',
     node: [
-      {
-        opType: 'If',
-        input: ['c'],
-        output: ['y'],
-        attribute: [
-          { name: 'then_branch', g: inner, type: 5 },
-          { name: 'graphs', graphs: [inner, inner], type: 10 },
-          { name: 'f', f: 0.5, type: 1 },
-          { name: 'ends', ints: [2n ** 63n - 1n, -1, 300], type: 7 },
-          { name: 'floats', floats: Float32Array.of(1, Number.NaN), type: 6 },
-          { name: 't', t: { dims: [2], dataType: 11, doubleData: Float64Array.of(1, 2) }, type: 4 },
-        ],
-      },
+      makeNode('If', ['c'], ['y'], {
+        then_branch: { g: inner },
+        graphs: { graphs: [inner, inner] },
+        f: { f: 0.5 },
+        ends: [2n ** 63n - 1n, -1, 300],
+        floats: { floats: Float32Array.of(1, Number.NaN) },
+        t: { t: { dims: [2], dataType: 11, doubleData: Float64Array.of(1, 2) } },
+      }),
     ],
     initializer: [
       makeTensor('w', 'float32', [2, 2], [1, 2, 3, 4]),

@@ -1,5 +1,5 @@
 // A forward model in ONNX, its gradients by `makeTrainable`, and all parameters in one flat array.
-import { encodeModel, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { encodeModel, makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 import { makeTrainable } from '@schedule-free-adan/onnx/trainable';
 import * as ort from 'onnxruntime-node';
 
@@ -15,8 +15,7 @@ export class GraphBuilder {
   constants = [];
   parameters = [];
   node(opType, input, attributes = {}, output = `${opType}:${this.nodes.length}`) {
-    const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value));
-    this.nodes.push({ opType, input, output: [output], attribute });
+    this.nodes.push(makeNode(opType, input, [output], attributes));
     return output;
   }
   /** `deviation`: of normal initial values; or a function that fills the array from random numbers. */
@@ -34,14 +33,6 @@ export class GraphBuilder {
     const bias = this.parameter(`${name}.bias`, [to], 0);
     return this.node('Add', [this.node('MatMul', [x, weights]), bias]);
   }
-}
-
-const attributeTypes = { float: 1, int: 2, ints: 7 };
-function attributeOf(name, value) {
-  if (Array.isArray(value)) return { name, type: attributeTypes.ints, ints: value };
-  return Number.isInteger(value)
-    ? { name, type: attributeTypes.int, i: value }
-    : { name, type: attributeTypes.float, f: value };
 }
 
 /**

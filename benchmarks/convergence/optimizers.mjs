@@ -9,7 +9,7 @@
 // What the library has runs through the library, on the backend that ONNX models are trained with; the
 // other peers are written here, from their papers.
 import { scheduleFreeAdan } from '@schedule-free-adan/core';
-import { HostBackend } from '@schedule-free-adan/onnx';
+import { HostBackend } from '@schedule-free-adan/core/host';
 
 /** Linear warmup over a twentieth of the steps, then half a cosine to 0 at the known end. */
 export function cosine(learningRate, steps) {

@@ -1,5 +1,5 @@
-import { parseArgs } from 'node:util';
 import { InputError } from './errors.js';
+import { anyOf, choice, integerOption, numberOption, pathOption, readOptions } from './options.js';
 import {
   backendNames,
   hyperparameters,
@@ -9,9 +9,6 @@ import {
   type Settings,
   trainingDigits,
 } from './settings.js';
-
-const anyOf = (names: readonly string[]) =>
-  new Intl.ListFormat('en', { type: 'disjunction' }).format(names);
 
 export const usage = `Trains a small network on the MNIST digits, with Schedule-Free Adan and tf.train.adam.
 
@@ -35,65 +32,6 @@ Ctrl-C stops after the batch in flight and saves; --resume goes on and gives the
 run that was never stopped. Settings are saved too, so --resume needs no others; --epochs may be
 raised, since neither optimizer has to know the end.`;
 
-type Values = Record<string, string | boolean | undefined>;
-
-/** parseArgs, strict, with every complaint in one line that names argument, value and what is allowed. */
-export function readOptions(
-  args: readonly string[],
-  options: Readonly<Record<string, { readonly type: 'string' | 'boolean' }>>,
-): Values {
-  const allowed = Object.keys(options)
-    .map((name) => `--${name}`)
-    .join(', ');
-  const joined: string[] = [];
-  for (let i = 0; i < args.length; i++) {
-    const argument = args[i]!;
-    const name = argument.startsWith('--') ? argument.slice(2) : '';
-    const takesValue = Object.hasOwn(options, name) && options[name]!.type === 'string';
-    const next = args[i + 1];
-    if (takesValue && (next === undefined || next.startsWith('--'))) {
-      throw new InputError(`${argument} needs a value.`);
-    }
-    // Joined, since parseArgs takes the -1 of `--epochs -1` for another option.
-    joined.push(takesValue ? `${argument}=${args[++i]!}` : argument);
-  }
-  try {
-    return parseArgs({ args: joined, options, strict: true, allowPositionals: false }).values;
-  } catch (error) {
-    const [sentence] = (error as Error).message.split(/\. |\n/);
-    throw new InputError(`${sentence}; allowed are ${allowed}.`);
-  }
-}
-
-export function numberOption(
-  name: string,
-  value: string,
-  test: (v: number) => boolean,
-  allowed: string,
-): number {
-  const number = value.trim() === '' ? Number.NaN : Number(value);
-  if (!(Number.isFinite(number) && test(number))) {
-    throw new InputError(`--${name} is '${value}'; give ${allowed}.`);
-  }
-  return number;
-}
-
-export const integerOption = (name: string, value: string, least: number, most: number): number =>
-  numberOption(
-    name,
-    value,
-    (v) => Number.isInteger(v) && v >= least && v <= most,
-    `an integer from ${least} to ${most}`,
-  );
-
-export function choice<T extends string>(name: string, value: string, allowed: readonly T[]): T {
-  const found = allowed.find((candidate) => candidate === value);
-  if (found === undefined) {
-    throw new InputError(`--${name} is '${value}'; give ${anyOf(allowed)}.`);
-  }
-  return found;
-}
-
 export interface Arguments {
   readonly help: boolean;
   readonly resume: boolean;
@@ -116,9 +54,6 @@ const optionTypes = {
   resume: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const;
-
-export const optionName = (key: keyof Settings): string =>
-  key === 'learningRate' ? '--learning-rate' : `--${key}`;
 
 /** @throws InputError */
 export function readArguments(args: readonly string[]): Arguments {
@@ -149,18 +84,11 @@ export function readArguments(args: readonly string[]): Arguments {
   read('limit', (v) => {
     given.limit = integerOption('limit', v, 1, trainingDigits);
   });
-  const { out = 'runs/digits', json } = values;
-  for (const [name, path] of [
-    ['out', out],
-    ['json', json],
-  ] as const) {
-    if (path === '') throw new InputError(`--${name} is ''; give a path.`);
-  }
   return {
     help: values.help === true,
     resume: values.resume === true,
-    out: String(out),
-    json: typeof json === 'string' ? json : undefined,
+    out: pathOption('out', String(values.out ?? 'runs/digits')),
+    json: typeof values.json === 'string' ? pathOption('json', values.json) : undefined,
     given,
   };
 }
@@ -190,25 +118,4 @@ export function withDefaults(given: Partial<Settings>): Settings {
     limit: trainingDigits,
     ...given,
   };
-}
-
-/**
- * The settings of a resumed run: the saved ones. Only the number of epochs may be raised.
- * @throws InputError naming the first setting that differs.
- */
-export function resumedSettings(
-  given: Partial<Settings>,
-  saved: Settings,
-  where: string,
-): Settings {
-  for (const key of Object.keys(given) as (keyof Settings)[]) {
-    if (given[key] === saved[key]) continue;
-    if (key === 'epochs' && given.epochs! > saved.epochs) continue;
-    const raise = key === 'epochs' ? `give ${saved.epochs} or more` : 'leave it out';
-    throw new InputError(
-      `${optionName(key)} is ${given[key]}, but the saved run in ${where} has ${saved[key]}; ` +
-        `${raise}, or start anew without --resume.`,
-    );
-  }
-  return { ...saved, epochs: given.epochs ?? saved.epochs };
 }

@@ -16,8 +16,13 @@ export interface Batch {
 }
 
 /** Batch number `index` of an epoch; the last one may be smaller. */
-export function readBatch(digits: Digits, order: Uint32Array, index: number): Batch {
-  const chosen = order.subarray(index * batchSize, (index + 1) * batchSize);
+export function readBatch(
+  digits: Digits,
+  order: Uint32Array,
+  index: number,
+  size = batchSize,
+): Batch {
+  const chosen = order.subarray(index * size, (index + 1) * size);
   const pixels = new Float32Array(chosen.length * pixelsPerDigit);
   const labels = Int32Array.from(chosen, (digit) => digits.labels[digit]!);
   for (let row = 0; row < chosen.length; row++) {

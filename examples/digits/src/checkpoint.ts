@@ -1,17 +1,10 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { InputError } from './errors.js';
-import { writeAtomically } from './files.js';
+import { loadState, saveState } from './saved-state.js';
 import type { OptimizerName, Settings } from './settings.js';
 import type { Run, RunState } from './train.js';
 
 const FORMAT = 'digits-demo/1';
-const manifestName = 'state.json';
-/** What older saves, also interrupted ones, have left behind; nothing else in the folder is ours. */
-const ours = /^[a-z-]+-step-\d+\.safetensors(\.\d+\.tmp)?$/;
 
 interface Manifest {
-  readonly format: typeof FORMAT;
   readonly settings: Settings;
   readonly runs: readonly {
     readonly optimizer: OptimizerName;
@@ -21,28 +14,22 @@ interface Manifest {
   }[];
 }
 
-/**
- * Saves all runs. Tensors go to new files first; the manifest that names them is what counts, and it
- * is replaced in one go, so a crash at any time leaves a state that belongs together.
- */
 export async function saveRuns(
   folder: string,
   settings: Settings,
   runs: readonly Run[],
 ): Promise<void> {
   const saved: Manifest['runs'][number][] = [];
+  const files: Record<string, Uint8Array> = {};
   for (const run of runs) {
     const { optimizer } = run.options;
     const steps = run.state.losses.length;
     const file = steps === 0 ? null : `${optimizer}-step-${steps}.safetensors`;
-    if (file !== null) writeAtomically(join(folder, file), await run.save());
+    if (file !== null) files[file] = await run.save();
     saved.push({ optimizer, file, state: run.state });
   }
-  const manifest: Manifest = { format: FORMAT, settings, runs: saved };
-  writeAtomically(join(folder, manifestName), JSON.stringify(manifest));
-  for (const file of readdirSync(folder)) {
-    if (ours.test(file) && !saved.some((s) => s.file === file)) rmSync(join(folder, file));
-  }
+  const manifest: Manifest = { settings, runs: saved };
+  saveState(folder, FORMAT, manifest, files);
 }
 
 export interface SavedRuns {
@@ -53,22 +40,14 @@ export interface SavedRuns {
 
 /** @throws InputError when there is nothing to resume. */
 export function loadRuns(folder: string): SavedRuns {
-  const path = join(folder, manifestName);
-  if (!existsSync(path)) {
-    throw new InputError(`--resume: no saved run in ${folder}; leave --resume out to start one.`);
-  }
-  const manifest = JSON.parse(readFileSync(path, 'utf8')) as Manifest;
-  if (manifest.format !== FORMAT) {
-    throw new InputError(`--resume: ${path} is not a saved run of this version.`);
-  }
+  const { manifest, file } = loadState<Manifest>(folder, FORMAT);
   return {
     // There was no choice of a model once.
     settings: { ...manifest.settings, model: manifest.settings.model ?? 'mlp' },
     restore: async (runs) => {
       for (const run of runs) {
         const saved = manifest.runs.find((s) => s.optimizer === run.options.optimizer)!;
-        if (saved.file === null) continue;
-        await run.restore(saved.state, new Uint8Array(readFileSync(join(folder, saved.file))));
+        if (saved.file !== null) await run.restore(saved.state, file(saved.file));
       }
     },
   };

@@ -18,8 +18,14 @@ export async function bundledPage(entry: string): Promise<Record<string, PageFil
     write: false,
     logLevel: 'error',
   });
-  const html =
-    '<!doctype html><meta charset="utf-8"><body><script type="module" src="/page.js"></script>';
+  const html = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>Schedule-Free Adan</title>
+<body><script type="module" src="/page.js"></script>
+`;
   return {
     '/': { type: 'text/html', body: html },
     '/page.js': { type: 'text/javascript', body: outputFiles[0]!.text },
@@ -41,9 +47,14 @@ export async function pageFiles(entry: string, limit?: number): Promise<Record<s
 /** Serves a page to the browsers of this machine, until the program is stopped. */
 export function servePage(files: Readonly<Record<string, PageFile>>, where: string): void {
   const port = Number(process.env.PORT ?? 8080);
-  createServer((request, response) => {
+  const server = createServer((request, response) => {
     const file = files[new URL(request.url ?? '/', 'http://localhost').pathname];
     response.writeHead(file ? 200 : 404, { 'content-type': file?.type ?? 'text/plain' });
     response.end(file?.body ?? 'There is no such page.');
-  }).listen(port, () => console.log(`Open http://localhost:${port} in ${where}.`));
+  });
+  server.on('error', (error) => {
+    console.error(`Can't serve at port ${port} (${error.message}); set PORT to another.`);
+    process.exitCode = 1;
+  });
+  server.listen(port, 'localhost', () => console.log(`Open http://localhost:${port} in ${where}.`));
 }

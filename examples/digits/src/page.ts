@@ -1,8 +1,8 @@
 import type { Digits } from './batches.js';
 import { accuracyChart, lossChart } from './charts.js';
-import { drawChart } from './plots.js';
+import { showFailure, startPage, wholeNumber } from './page-parts.js';
+import { type Chart, drawChart } from './plots.js';
 import { batchesPerEpoch } from './settings.js';
-import { fontFamily, plotStyle, themeStyle } from './theme.js';
 import type { RunState } from './train.js';
 
 /** What a page knows, and whom it tells. The order of digits comes from the same generator as in Node. */
@@ -30,33 +30,49 @@ async function digits(part: string): Promise<Digits> {
   return { count: labels.length, images, labels };
 }
 
-const style = `${themeStyle}
-body{margin:0 auto;max-width:1120px;padding:32px 24px;background:var(--page);color:var(--ink);font:16px/1.5 ${fontFamily}}
-progress{width:100%}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:16px}
-.plots>div{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:20px}
-.plots svg{display:block;width:100%;height:auto}
-${plotStyle}`;
-
 const size = { width: 520, height: 340, labelWidth: 170 };
 
-/** Trains in this page: a bar, a line and the plots anew for every epoch; the title tells how it went. */
-export async function showTraining(train: (page: PageTraining) => Promise<void>): Promise<void> {
-  const query = new URLSearchParams(location.search);
-  const seed = Number(query.get('seed') ?? 1);
-  const epochs = Number(query.get('epochs') ?? 3);
-  document.title = 'training';
-  document.head.append(Object.assign(document.createElement('style'), { textContent: style }));
-  const bar = document.body.appendChild(document.createElement('progress'));
-  const now = document.body.appendChild(document.createElement('div'));
-  const plots = document.body.appendChild(document.createElement('div'));
-  plots.className = 'plots';
+const card = (chart: Chart) => `<div class="card">${drawChart(chart)}</div>`;
+const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
+
+/** Milliseconds from one drawing of the plots to the next. */
+const drawInterval = 500;
+
+/**
+ * Trains in this page: a bar, plots that grow, and a row for every epoch; the title tells how it went.
+ * @param how where it trains, in a sentence
+ */
+export async function showTraining(
+  how: string,
+  train: (page: PageTraining) => Promise<void>,
+): Promise<void> {
+  startPage(`<h1>Schedule-Free Adan learns the MNIST digits</h1>
+<p class="muted">${how} Gradients are taken at y; x, the average, is what one evaluates and ships.</p>
+<progress></progress><p id="now">loading the digits …</p>
+<div class="plots"></div>
+<div class="card" id="epochs" hidden><table>
+<thead><tr><th>epoch</th><th>training loss</th><th>accuracy at x</th><th>at y</th><th>time</th></tr></thead>
+<tbody></tbody></table></div>`);
+  const element = (selector: string) => document.querySelector<HTMLElement>(selector)!;
+  const bar = document.querySelector('progress')!;
   const state: RunState = { epochs: [], batch: 0, lossSum: 0, seconds: 0, losses: [] };
-  const chart = [{ options: { optimizer: 'sf-adan' as const }, state }];
+  const runs = [{ options: { optimizer: 'sf-adan' as const }, state }];
+  let drawn = Number.NEGATIVE_INFINITY;
+  const draw = () => {
+    drawn = performance.now();
+    const charts = [lossChart(runs, size)];
+    if (state.epochs.length > 0) charts.unshift(accuracyChart(runs, size));
+    element('.plots').innerHTML = charts.map(card).join('');
+  };
   try {
+    const query = new URLSearchParams(location.search);
+    const seed = wholeNumber(query, 'seed', 1);
+    const epochs = wholeNumber(query, 'epochs', 3);
     const [training, test] = await Promise.all([digits('train'), digits('test')]);
     const perEpoch = batchesPerEpoch({ limit: training.count });
     bar.max = epochs * perEpoch;
+    bar.value = 0;
+    element('#now').textContent = 'preparing the network …';
     let start = performance.now();
     await train({
       query,
@@ -67,8 +83,12 @@ export async function showTraining(train: (page: PageTraining) => Promise<void>)
       epochs,
       onSteps: (losses) => {
         state.losses.push(...Array.from(losses));
-        bar.value = state.losses.length;
-        now.textContent = `step ${bar.value} of ${bar.max}, loss ${state.losses.at(-1)!.toFixed(4)}`;
+        const done = state.losses.length;
+        bar.value = done;
+        const testing = done % perEpoch === 0 ? '; testing …' : '';
+        element('#now').textContent =
+          `step ${done} of ${bar.max}, loss ${state.losses.at(-1)!.toFixed(4)}${testing}`;
+        if (performance.now() > drawn + drawInterval) draw();
       },
       onEpoch: (accuracyAtX, accuracyAtY) => {
         const epoch = state.epochs.length + 1;
@@ -76,18 +96,25 @@ export async function showTraining(train: (page: PageTraining) => Promise<void>)
         const loss = losses.reduce((a, b) => a + b, 0) / losses.length;
         const seconds = (performance.now() - start) / 1000;
         state.epochs.push({ epoch, loss, accuracyAtX, accuracyAtY, seconds });
-        const line = document.createElement('p');
-        line.textContent = `epoch ${epoch}: loss ${loss.toFixed(4)}, ${(100 * accuracyAtX).toFixed(2)} % of the test digits, ${seconds.toFixed(1)} s`;
-        document.body.append(line);
-        plots.innerHTML = [accuracyChart(chart, size), lossChart(chart, size)]
-          .map((one) => `<div>${drawChart(one)}</div>`)
-          .join('');
+        const cells = [
+          epoch,
+          loss.toFixed(4),
+          percent(accuracyAtX),
+          percent(accuracyAtY),
+          `${seconds.toFixed(1)} s`,
+        ];
+        element('#epochs').hidden = false;
+        element('tbody').insertAdjacentHTML(
+          'beforeend',
+          `<tr>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`,
+        );
+        draw();
         start = performance.now();
       },
     });
+    element('#now').textContent = `${state.losses.length} steps done`;
     document.title = 'done';
   } catch (error) {
-    document.body.append(String(error));
-    document.title = 'failed';
+    showFailure(error);
   }
 }

@@ -2,13 +2,13 @@ import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, release, type as systemName } from 'node:os';
 import { join, resolve } from 'node:path';
-import { integerOption, readOptions } from './arguments.js';
 import { startBackend } from './backends.js';
 import { svgFile } from './charts.js';
 import { readDigits } from './data.js';
-import { InputError, runProgram } from './errors.js';
+import { runProgram } from './errors.js';
 import { writeAtomically } from './files.js';
 import { interruptedCode, watchInterrupt } from './interrupt.js';
+import { integerOption, pathOption, readOptions } from './options.js';
 import { duration, EpochProgress } from './progress.js';
 import {
   adamLearningRates,
@@ -54,11 +54,10 @@ function readSettings(): { settings: StudySettings; out: string } | undefined {
   const integer = (name: string, otherwise: number, most: number) =>
     typeof values[name] === 'string' ? integerOption(name, values[name], 1, most) : otherwise;
   const seeds = integer('seeds', 3, 100);
-  const out = values.out ?? studyPath;
-  if (out === '') throw new InputError("--out is ''; give a path.");
+  const out = pathOption('out', String(values.out ?? studyPath));
   const ours = hyperparameters['sf-adan'];
   return {
-    out: String(out),
+    out,
     settings: {
       backend: 'wasm',
       epochs: integer('epochs', 10, 1000),

@@ -46,3 +46,22 @@ export const plotStyle = `svg text{font-family:${fontFamily};white-space:pre}
 svg .title{font-size:15px;font-weight:600;fill:var(--ink)}
 svg .subtitle{font-size:12px;fill:var(--muted)}
 svg .series{font-weight:600}`;
+
+/** Of a page of one column, on a screen or in print: text, cards with plots, a list of settings. */
+export const columnStyle = `${themeStyle}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 ${fontFamily}}
+main{max-width:860px;margin:0 auto;padding:48px 24px}
+h1{font-size:32px;line-height:1.15;letter-spacing:-.02em;margin:0 0 10px}
+h2{font-size:21px;margin:40px 0 10px}
+p{margin:0 0 16px;max-width:72ch}
+.muted,dt{color:var(--muted)}
+.card{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 22px;margin:0 0 14px;overflow-x:auto}
+.card svg{display:block;width:100%;height:auto}
+.card:empty{display:none}
+@media (max-width:600px){.card{padding:14px}.card svg{min-width:440px}}
+progress{display:block;width:100%;height:14px;margin-bottom:10px;accent-color:var(--ours)}
+.failure{border-color:var(--adam)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;font-size:14px}
+dd{margin:0}
+${plotStyle}`;

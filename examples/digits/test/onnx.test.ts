@@ -114,9 +114,10 @@ describe('a forward model in ONNX Runtime', () => {
           },
         );
         expect(await page.title(), (await page.locator('body').textContent()) ?? '').toBe('done');
-        const lines = await page.locator('p').allTextContents();
+        const rows = await page.locator('tbody tr').all();
+        const cells = await Promise.all(rows.map((row) => row.locator('td').allTextContents()));
         expected.forEach(({ loss, accuracyAtX }, i) => {
-          const [, shown, percent] = /loss ([\d.]+), ([\d.]+) %/.exec(lines[i]!)!.map(Number);
+          const [, shown, percent] = cells[i]!.map(Number.parseFloat);
           expect(Math.abs(shown! - loss)).toBeLessThan(5e-4);
           // Of the first tenth of the test digits, which are harder than the others.
           expect(Math.abs(percent! - 100 * accuracyAtX)).toBeLessThan(8);

@@ -1,9 +1,11 @@
 import { type ScheduleFreeAdanOptimizer, scheduleFreeAdan } from '@schedule-free-adan/tfjs';
+// Or the wasm backend could not train a convolution.
+import '@schedule-free-adan/tfjs/convolution-gradients';
 import { recalibrateBatchNormalization } from '@schedule-free-adan/tfjs/training';
 import * as tf from '@tensorflow/tfjs';
 import type { Digits } from 'example-digits/batches';
 import { type Backbone, imageSize } from './backbone.js';
-import type { Accuracies } from './options.js';
+import { batchSize, type Result } from './settings.js';
 
 interface Examples {
   readonly features: tf.Tensor4D;
@@ -59,7 +61,7 @@ export async function fineTune(
   test: Examples,
   epochs: { readonly head: number; readonly unfrozen: number },
   onEpoch: (stage: string, epoch: number, loss: number) => void,
-): Promise<Accuracies> {
+): Promise<Omit<Result, 'seconds'>> {
   const model = withNewHead(backbone);
   const [convolution] = backbone.last;
   const optimizer = scheduleFreeAdan({ learningRate: 0.01, warmupSteps: 20 });
@@ -76,7 +78,7 @@ export async function fineTune(
     model.compile({ optimizer, loss: 'sparseCategoricalCrossentropy', metrics: ['accuracy'] });
     await model.fit(training.features, training.labels, {
       epochs: count,
-      batchSize: 50,
+      batchSize,
       verbose: 0,
       callbacks: { onEpochEnd: (epoch, logs) => onEpoch(stage, epoch + 1, logs!.loss!) },
     });

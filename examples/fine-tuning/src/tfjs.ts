@@ -1,25 +1,16 @@
-import { createRequire } from 'node:module';
-import { dirname, sep } from 'node:path';
-import '@schedule-free-adan/tfjs/convolution-gradients';
-import * as tf from '@tensorflow/tfjs';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { startBackend } from 'example-digits/backends';
 import { readDigits } from 'example-digits/data';
 import { loadBackbone } from './backbone.js';
 import { fineTune, seen } from './fine-tune.js';
-
-import { type Accuracies, type Options, percent } from './options.js';
+import { percent, type Result, type Settings, unfrozenEpochs } from './settings.js';
 
 /** A MobileNetV2 that knows photographs learns to read digits, on tfjs' wasm backend. */
-export async function fineTuneInTfjs({
-  digits,
-  tested,
-  epochs,
-  log,
-}: Options): Promise<Accuracies> {
-  tf.enableProdMode();
-  const wasm = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm');
-  setWasmPaths(dirname(wasm) + sep);
-  await tf.setBackend('wasm');
+export async function fineTuneInTfjs(
+  { digits, test: tested, epochs }: Settings,
+  log: (line: string) => void,
+): Promise<Result> {
+  const start = performance.now();
+  await startBackend('wasm');
 
   const backbone = await loadBackbone();
   log(`MobileNetV2, trained on photographs, looks at ${digits + tested} digits …`);
@@ -38,8 +29,8 @@ export async function fineTuneInTfjs({
     backbone,
     training,
     test,
-    { head: epochs, unfrozen: Math.ceil(epochs / 2) },
+    { head: epochs, unfrozen: unfrozenEpochs(epochs) },
     (stage, epoch, loss) => log(`  ${stage}, epoch ${epoch}: loss ${loss.toFixed(4)}`),
   );
-  return accuracies;
+  return { ...accuracies, seconds: (performance.now() - start) / 1000 };
 }

@@ -1,6 +1,14 @@
-import { choice, integerOption, numberOption, readOptions } from 'example-digits/arguments';
 import { InputError } from 'example-digits/errors';
-import { backendNames, defaults, type Settings } from './settings.js';
+import {
+  choice,
+  integerOption,
+  numberOption,
+  pathOption,
+  readOptions,
+  resumedSettings,
+} from 'example-digits/options';
+import { onnxBackendNames } from 'example-digits/settings';
+import { defaults, type Settings } from './settings.js';
 
 export const usage = `Trains a small transformer on Shakespeare's sonnets, from a forward ONNX model.
 
@@ -38,24 +46,30 @@ export function readArguments(args: readonly string[]) {
     given[name] = integerOption(name, value, name === 'seed' ? 0 : 1, 1_000_000);
   }
   const { backend, out = 'runs/language-model', 'learning-rate': rate } = values;
-  if (typeof backend === 'string') given.backend = choice('backend', backend, backendNames);
+  if (typeof backend === 'string') given.backend = choice('backend', backend, onnxBackendNames);
   if (typeof rate === 'string') {
     given.learningRate = numberOption('learning-rate', rate, (r) => r > 0, 'a number > 0');
   }
-  if (out === '') throw new InputError("--out is ''; give a path.");
-  return { help: values.help === true, resume: values.resume === true, out: String(out), given };
+  return {
+    help: values.help === true,
+    resume: values.resume === true,
+    out: pathOption('out', String(out)),
+    given,
+  };
 }
 
-/** @throws InputError for settings that do not go together */
-export function settingsOf(given: Partial<Settings>, saved: Settings | undefined): Settings {
-  const settings = { ...(saved ?? defaults), ...given };
-  for (const [name, value] of Object.entries(given)) {
-    const before = saved?.[name as keyof Settings];
-    if (!saved || value === before || (name === 'steps' && Number(value) > Number(before)))
-      continue;
-    const more = name === 'steps' ? 'a larger number' : `leave it out or give ${before}`;
-    throw new InputError(`--${name} is ${value}, but the saved run has ${before}; ${more}.`);
-  }
+/**
+ * @param where the folder of the saved run, if one goes on
+ * @throws InputError for settings that do not go together
+ */
+export function settingsOf(
+  given: Partial<Settings>,
+  saved: Settings | undefined,
+  where: string,
+): Settings {
+  const settings = saved
+    ? resumedSettings(given, saved, where, 'steps')
+    : { ...defaults, ...given };
   const { width, heads } = settings;
   if (width % heads !== 0) {
     throw new InputError(`--heads is ${heads}, which does not divide the width ${width}.`);

@@ -1,23 +1,14 @@
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import type { OrtModule } from '@schedule-free-adan/onnx';
 import { interruptedCode, watchInterrupt } from 'example-digits/interrupt';
+import { runtimes } from 'example-digits/onnx/runtimes';
 import { EpochProgress } from 'example-digits/progress';
 import { type loadRun, saveRun } from './checkpoint.js';
 import { LanguageNetwork } from './network.js';
 import { writeReport } from './report.js';
-import { type BackendName, evaluateEvery, type Settings } from './settings.js';
+import { evaluateEvery, type Settings } from './settings.js';
 import { readCorpus } from './text.js';
 import { type RunState, train } from './train.js';
-
-const runtimes: Readonly<Record<BackendName, () => Promise<OrtModule>>> = {
-  onnx: () => import('onnxruntime-node'),
-  'onnx-wasm': async () => {
-    const ort = await import('onnxruntime-web');
-    ort.env.wasm.numThreads = 1;
-    return ort;
-  },
-};
 
 /** Trains, or goes on with what is saved, and reports. Returns the exit code. */
 export async function demo(

@@ -9,7 +9,7 @@ await runProgram(async () => {
     return 0;
   }
   const saved = resume ? loadRun(out) : undefined;
-  const settings = settingsOf(given, saved?.settings);
+  const settings = settingsOf(given, saved?.settings, out);
   // Only now: a runtime takes a while to load, and a wrong argument should be told at once.
   const { demo } = await import('./demo.js');
   return demo(settings, out, saved);

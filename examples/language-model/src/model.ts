@@ -1,15 +1,13 @@
 import {
-  type Attribute,
+  type AttributeValue,
   type Model,
+  makeNode,
   makeTensor,
   makeValueInfo,
   type Node,
   type Tensor,
 } from '@schedule-free-adan/onnx/model';
 import type { Shape } from './settings.js';
-
-const integer = (name: string, i: number): Attribute => ({ name, i, type: 2 });
-const integers = (name: string, ...ints: number[]): Attribute => ({ name, ints, type: 7 });
 
 /** Appends nodes and tensors to a graph, in the order in which they are computed. */
 class Builder {
@@ -18,9 +16,9 @@ class Builder {
   /** Begins the names of what is appended. */
   scope = '';
 
-  op(opType: string, input: string[], ...attribute: Attribute[]): string {
+  op(opType: string, input: string[], attributes?: Record<string, AttributeValue>): string {
     const output = `${this.scope}${opType}_${this.nodes.length}`;
-    this.nodes.push({ opType, input, output: [output], name: output, attribute });
+    this.nodes.push(makeNode(opType, input, [output], attributes, { name: output }));
     return output;
   }
   parameter(name: string, ...shape: number[]): string {
@@ -47,7 +45,7 @@ class Builder {
   norm(name: string, x: string, width: number): string {
     const scale = this.parameter(`${name}.scale`, width);
     const bias = this.parameter(`${name}.bias`, width);
-    return this.op('LayerNormalization', [x, scale, bias], integer('axis', -1));
+    return this.op('LayerNormalization', [x, scale, bias], { axis: -1 });
   }
 }
 
@@ -79,41 +77,25 @@ export function languageModel(characters: number, { context, width, heads, layer
     b.scope = `${name}/`;
     const seen = b.norm(`${name}.attention.norm`, x, width);
     const all = b.linear(`${name}.attention.in`, seen, width, 3 * width);
-    const split = b.op(
-      'Transpose',
-      [b.shape(all, -1, context, 3 * heads, depth)],
-      integers('perm', 0, 2, 1, 3),
-    );
-    const [q, k, v] = ['q', 'k', 'v'].map((part) => `${name}.${part}`) as [string, string, string];
-    b.nodes.push({
-      opType: 'Split',
-      input: [split],
-      output: [q, k, v],
-      name: `${name}/split`,
-      attribute: [integer('axis', 1), integer('num_outputs', 3)],
+    const split = b.op('Transpose', [b.shape(all, -1, context, 3 * heads, depth)], {
+      perm: [0, 2, 1, 3],
     });
-    const products = b.op('MatMul', [q, b.op('Transpose', [k], integers('perm', 0, 1, 3, 2))]);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => `${name}.${part}`) as [string, string, string];
+    const thirds = { axis: 1, num_outputs: 3 };
+    b.nodes.push(makeNode('Split', [split], [q, k, v], thirds, { name: `${name}/split` }));
+    const products = b.op('MatMul', [q, b.op('Transpose', [k], { perm: [0, 1, 3, 2] })]);
     const scores = b.op('Add', [b.op('Mul', [products, 'scale']), 'mask']);
-    const mixed = b.op('MatMul', [b.op('Softmax', [scores], integer('axis', -1)), v]);
-    const joined = b.shape(
-      b.op('Transpose', [mixed], integers('perm', 0, 2, 1, 3)),
-      -1,
-      context,
-      width,
-    );
+    const mixed = b.op('MatMul', [b.op('Softmax', [scores], { axis: -1 }), v]);
+    const joined = b.shape(b.op('Transpose', [mixed], { perm: [0, 2, 1, 3] }), -1, context, width);
     x = b.op('Add', [x, b.linear(`${name}.attention.out`, joined, width, width)]);
     const rested = b.norm(`${name}.mlp.norm`, x, width);
     const hidden = b.op('Gelu', [b.linear(`${name}.mlp.in`, rested, width, 4 * width)]);
     x = b.op('Add', [x, b.linear(`${name}.mlp.out`, hidden, 4 * width, width)]);
   }
   b.scope = '';
-  const turned = b.op('Transpose', [embedding], integers('perm', 1, 0));
-  b.nodes.push({
-    opType: 'MatMul',
-    input: [b.norm('norm', x, width), turned],
-    output: ['logits'],
-    name: 'logits',
-  });
+  const turned = b.op('Transpose', [embedding], { perm: [1, 0] });
+  const features = b.norm('norm', x, width);
+  b.nodes.push(makeNode('MatMul', [features, turned], ['logits'], {}, { name: 'logits' }));
   return {
     irVersion: 9,
     opsetImport: [{ domain: '', version: 20 }],

@@ -1,6 +1,6 @@
-import { WebGpuAdan } from '@schedule-free-adan/webgpu';
+import { ortInPage } from 'example-digits/onnx/in-page';
+import { showFailure, startPage, wholeNumber } from 'example-digits/page-parts';
 import { drawChart } from 'example-digits/plots';
-import * as ort from 'onnxruntime-web/webgpu';
 import { lossChart } from './charts.js';
 import { LanguageNetwork } from './network.js';
 import { pageStyle, samplesHtml } from './page-parts.js';
@@ -8,25 +8,13 @@ import { defaults } from './settings.js';
 import { readCorpus } from './text.js';
 import { type RunState, train } from './train.js';
 
-ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = { wasm: '/ort.wasm' };
-
-const query = new URLSearchParams(location.search);
-const number = (name: 'steps' | 'seed' | 'batch') => Number(query.get(name) ?? defaults[name]);
-const settings = {
-  ...defaults,
-  steps: number('steps'),
-  seed: number('seed'),
-  batch: number('batch'),
-};
-const provider = query.get('provider') ?? 'wasm';
-
-document.title = 'training';
-document.head.append(Object.assign(document.createElement('style'), { textContent: pageStyle }));
-document.body.innerHTML = `<main><h1>A transformer learns the sonnets</h1>
-<p class="muted">In this page, on ${provider === 'webgpu' ? 'its GPU' : 'wasm'}, from a forward ONNX model.</p>
-<progress max="${settings.steps}" value="0"></progress><p><span id="now">loading …</span> <button type="button">Stop</button></p>
-<div class="card" id="plot" hidden></div><div id="samples"></div></main>`;
+startPage(
+  `<h1>A transformer learns the sonnets</h1>
+<p class="muted">In this page, with ONNX Runtime, from a forward model without anything for training. Every 200 steps it writes something of its own.</p>
+<progress></progress><p><span id="now">loading …</span> <button type="button" hidden>Stop</button></p>
+<div class="card" id="plot" hidden></div><div id="samples"></div>`,
+  pageStyle,
+);
 const element = (selector: string) => document.querySelector<HTMLElement>(selector)!;
 const bar = document.querySelector('progress')!;
 const button = document.querySelector('button')!;
@@ -47,10 +35,19 @@ const draw = () => {
 };
 
 try {
-  const network = await LanguageNetwork.create(ort, readCorpus(), settings, {
-    sessionOptions: { executionProviders: [provider] },
-    ...(provider === 'webgpu' && { webgpu: WebGpuAdan }),
-  });
+  const query = new URLSearchParams(location.search);
+  const number = (name: 'steps' | 'seed' | 'batch') => wholeNumber(query, name, defaults[name]);
+  const settings = {
+    ...defaults,
+    steps: number('steps'),
+    seed: number('seed'),
+    batch: number('batch'),
+  };
+  bar.max = settings.steps;
+  bar.value = 0;
+  const { ort, ...options } = await ortInPage(query);
+  const network = await LanguageNetwork.create(ort, readCorpus(), settings, options);
+  button.hidden = false;
   await train(network, state, {
     onStep: (loss) => {
       const done = state.losses.length;
@@ -80,6 +77,5 @@ try {
   button.remove();
   document.title = 'done';
 } catch (error) {
-  document.body.append(String(error));
-  document.title = 'failed';
+  showFailure(error);
 }

@@ -21,7 +21,7 @@ export function writeReport(folder: string, settings: Settings, state: RunState)
     .join('');
   writeAtomically(
     report,
-    `<!doctype html><html lang="en"><meta charset="utf-8"><title>Language model</title>
+    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Language model</title>
 <style>${pageStyle}</style>
 <main><h1>A transformer learns the sonnets</h1>
 <p class="muted">Trained with Schedule-Free Adan from a forward ONNX model, on ${settings.backend}; ${rate} characters per second.</p>

@@ -1,5 +1,4 @@
-export const backendNames = ['onnx', 'onnx-wasm'] as const;
-export type BackendName = (typeof backendNames)[number];
+import type { OnnxBackendName } from 'example-digits/settings';
 
 /** The extents of a transformer. */
 export interface Shape {
@@ -17,7 +16,7 @@ export interface Settings extends Shape {
   readonly batch: number;
   readonly learningRate: number;
   readonly seed: number;
-  readonly backend: BackendName;
+  readonly backend: OnnxBackendName;
 }
 
 export const defaults: Settings = {

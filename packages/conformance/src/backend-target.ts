@@ -1,14 +1,19 @@
 import { type Backend, type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
 import { composedStep } from '@schedule-free-adan/core/rule';
+import { ownMethods } from './own-methods.js';
 import type { Subject, SubjectSpec, Target, Values } from './target.js';
 
+/** What {@link backendTarget} needs to know. */
 export interface BackendTargetOptions<T> extends Pick<Target, 'unsupported' | 'knownFailures'> {
+  /** The subject's name, as `--subject` takes it. */
   readonly name: string;
   /** Makes the backend. Called for each subject. */
   readonly backend: () => Backend<T> | Promise<Backend<T>>;
+  /** Of the optimizer over it; default `'y'`. */
   readonly placement?: 'x' | 'y';
   /** A tensor whose dtype can't be a gradient's, if the backend has other dtypes. */
   readonly foreign?: (shape: readonly number[]) => T;
+  /** Of the backend's tensors; default `'float32'`. */
   readonly dtype?: 'float32' | 'float64';
 }
 
@@ -74,14 +79,7 @@ export function backendSubject<T>(
         Object.fromEntries(optimizer.parameterNames.map((n) => [n, optimizer.parameter(n)])),
         false,
       ),
-    train: () => optimizer.train(),
-    eval: () => optimizer.eval(),
-    withEvalParameters: (fn) => optimizer.withEvalParameters(fn),
-    setLearningRate: (value, group) => {
-      optimizer.groups[group]!.learningRate = value;
-    },
-    restart: () => optimizer.restart(),
-    metrics: () => optimizer.metrics(),
+    ...ownMethods(optimizer),
     save: () => optimizer.save(),
     load: (checkpoint) => optimizer.load(checkpoint),
     dispose: () => optimizer.dispose(),

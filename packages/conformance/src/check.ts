@@ -3,6 +3,7 @@ import type { GoldenFile } from './golden/format.js';
 import type { Subject, SubjectSpec, Target } from './target.js';
 import { hex, worstError } from './ulps.js';
 
+/** The tiers in their order: number and title. A failed one ends the run for those after it. */
 export const tiers = {
   1: 'memory',
   2: 'primitives',
@@ -13,12 +14,14 @@ export const tiers = {
   7: 'checkpoints',
   8: 'bad input',
 } as const;
+/** The number of a tier. */
 export type Tier = keyof typeof tiers;
 
 /** One statement about a target's behaviour. Its id is stable: manifests name it. */
 export interface Check {
   readonly id: string;
   readonly tier: Tier;
+  /** @throws CheckFailure, or whatever the target throws, where the statement does not hold */
   run(context: Context): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -57,6 +57,7 @@ type Exported = Target | ((options: RunOptions) => Found | Promise<Found>);
 async function loadTargets(file: string | undefined): Promise<Map<string, Exported>> {
   const targets = new Map<string, Exported>([[referenceTarget.name, referenceTarget]]);
   if (file === undefined) return targets;
+  if (!existsSync(file)) throw new UsageError(`--targets is '${file}'; there is no such file`);
   const module: Record<string, unknown> = await import(pathToFileURL(resolve(file)).href);
   const named = (module.default ?? module) as Record<string, Exported>;
   for (const [key, value] of Object.entries(named)) {

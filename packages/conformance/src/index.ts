@@ -6,6 +6,7 @@ export type {
   GoldenFile,
 } from './golden/format.js';
 export { asGoldenFile, golden } from './golden/index.js';
+export { ownMethods } from './own-methods.js';
 export { referenceTarget } from './reference-target.js';
 export {
   checksFor,

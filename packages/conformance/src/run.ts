@@ -12,6 +12,7 @@ import { golden as builtIn } from './golden/index.js';
 import { referenceTarget } from './reference-target.js';
 import type { Target } from './target.js';
 
+/** What came of a check. */
 export interface Result {
   readonly id: string;
   readonly tier: Tier;
@@ -22,12 +23,15 @@ export interface Result {
   readonly message: string;
 }
 
+/** What came of all checks. */
 export interface Report {
+  /** The target's name. */
   readonly subject: string;
   readonly results: readonly Result[];
   readonly summary: { readonly passed: number; readonly failed: number; readonly skipped: number };
 }
 
+/** How thoroughly to check, and against what. */
 export interface RunOptions {
   /** Trajectories in place of the built-in ones. */
   readonly golden?: GoldenFile;
@@ -153,6 +157,7 @@ export async function conformance(target: Target, options?: RunOptions): Promise
   return report(target.name, results);
 }
 
+/** Results with their sum. */
 export function report(subject: string, results: readonly Result[]): Report {
   const count = (status: Result['status']) => results.filter((r) => r.status === status).length;
   return {

@@ -27,8 +27,11 @@ export type Values = Readonly<Record<string, FloatArray>>;
  * its tensors. Everything the suite knows of x, y, z and the moments, it learns through this.
  */
 export interface Subject<T = unknown> {
+  /** A tensor of these values (row-major), for a gradient. */
   upload(values: FloatArray, shape: readonly number[]): T;
+  /** The values of such a tensor. */
   download(tensor: T): Promise<FloatArray>;
+  /** The suite is done with such a tensor. */
   free(tensor: T): void;
   /** A tensor of this shape whose dtype can't be a gradient's; left out where there is none. */
   foreign?(shape: readonly number[]): T;
@@ -41,14 +44,22 @@ export interface Subject<T = unknown> {
   trainParameters(): Promise<Values>;
   /** What the parameters hold just now. */
   parameters(): Promise<Values>;
+  /** Parameters hold y from now on. */
   train(): void;
+  /** Parameters hold x from now on. */
   eval(): void;
+  /** Runs `fn` with x in the parameters, and restores them. */
   withEvalParameters<R>(fn: () => R): R;
+  /** @param group 0 is the default group, the rest as the options list them */
   setLearningRate(value: number, group: number): void;
+  /** Resets the moments. */
   restart(): void;
   metrics(): Promise<Metrics>;
+  /** The training state as a checkpoint of the core's format. */
   save(): Promise<Uint8Array>;
+  /** Goes on from a checkpoint, of whatever backend. */
   load(checkpoint: Uint8Array): void | Promise<void>;
+  /** Frees everything. Again is harmless. */
   dispose(): void;
   /** Tensors (or bytes) alive now that this subject, or the suite through it, has made. */
   liveMemory(): number;
@@ -57,7 +68,9 @@ export interface Subject<T = unknown> {
 /** What is checked: how to make subjects, and what is known about them. */
 export interface Target {
   readonly name: string;
+  /** Of its tensors: decides how large an ulp is. */
   readonly dtype: Dtype;
+  /** Makes a subject; called anew for every check. */
   create(spec: SubjectSpec): Subject | Promise<Subject>;
   /** The primitives, where there are any: they get a tier of their own. */
   readonly backend?: () => Backend<unknown> | Promise<Backend<unknown>>;

@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import {
   conformance,
   golden,
@@ -81,4 +83,13 @@ test('the reference follows every golden trajectory to 1e-14 of scale', async ()
   expect(cases).toHaveLength(22);
   // Of a scale of 1, and so of the largest value in each tensor within a factor of two.
   for (const { worstUlp } of cases) expect(worstUlp! * ulp(1, 'float64')).toBeLessThan(1e-14);
+});
+
+test('the command line says which file of targets is not there', () => {
+  const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [cli, '--targets', 'nowhere.mjs'], {
+    encoding: 'utf8',
+  });
+  expect(stderr).toBe("--targets is 'nowhere.mjs'; there is no such file\n");
+  expect(status).toBe(2);
 });

@@ -2,12 +2,16 @@ import type { GroupHyperparameters } from './hyperparameters.js';
 import type { Scalars } from './schedule.js';
 import type { Algebra, ElementState, Placement, RuleForm } from './update-rule.js';
 
+/** Values on their way in and out of tensors, row-major. */
 export type FloatArray = Float32Array | Float64Array;
+/** A precision that parameters may have. */
 export type Dtype = 'float32' | 'float64';
 
 /** What a backend tells of a tensor. `dtype` may be one that the backend can't train. */
 export interface TensorInfo {
+  /** Extents; `[]` is a scalar. */
   readonly shape: readonly number[];
+  /** `'float32'` or `'float64'` where it can be trained. */
   readonly dtype: string;
   readonly disposed: boolean;
 }
@@ -29,8 +33,11 @@ export interface Backend<T> extends Algebra<T> {
   download(tensor: T): Promise<FloatArray>;
   /** The same at once, where the device can be read synchronously. Left out elsewhere. */
   readonly downloadSync?: ((tensor: T) => FloatArray) | undefined;
+  /** A tensor of its own with the same values. */
   copy(tensor: T): T;
+  /** Frees a tensor. {@link inspect} tells so afterwards. */
   dispose(tensor: T): void;
+  /** What there is to know of a tensor without its values; works for disposed ones too. */
   inspect(tensor: T): TensorInfo;
   /** A scalar tensor. */
   constant(value: number): T;
@@ -55,13 +62,17 @@ export interface Backend<T> extends Algebra<T> {
   step(request: StepRequest<T>): void;
 }
 
+/** A parameter group, as a step sees it. */
 export interface StepGroup {
   readonly hyperparameters: GroupHyperparameters;
+  /** Counters and averaging weights, this step counted in. */
   readonly scalars: Scalars;
 }
 
+/** A parameter that has a gradient in a step. */
 export interface StepEntry<T> {
   readonly name: string;
+  /** Which tensors `state` has, and the variant of the rule. */
   readonly form: RuleForm;
   /**
    * The parameter's group, this step counted in; the same object for every parameter of the group.
@@ -77,6 +88,7 @@ export interface StepEntry<T> {
   readonly gradient: T;
 }
 
+/** All that a backend is asked for in one step. */
 export interface StepRequest<T> {
   /** The parameters that have a gradient in this step. Others keep everything. */
   readonly entries: readonly StepEntry<T>[];
@@ -86,6 +98,7 @@ export interface StepRequest<T> {
   readonly epsilon: number;
   /** Leave every state as it is when a gradient holds NaN or ±Infinity. */
   readonly skipNonFinite: boolean;
+  /** Where the step reports; scalars to be written or replaced. */
   readonly metrics: StepMetrics<T>;
 }
 

@@ -7,18 +7,23 @@ const FORMAT = 'schedule-free-adan/1';
 
 /** x or y of a parameter, and z, m, v, n, g, seen as far as its group keeps them. */
 export type StoredKey = 'x' | 'y' | 'z' | 'm' | 'v' | 'n' | 'g' | 'seen';
+/** The tensors of one parameter in a checkpoint. */
 export type StoredParameter = { readonly [K in StoredKey]?: StoredTensor };
 
+/** A parameter group in a checkpoint. */
 export interface StoredGroup {
   readonly hyperparameters: Hyperparameters;
   readonly scalars: Scalars;
+  /** Names. */
   readonly parameters: readonly string[];
 }
 
 /** A training state without its device: what a checkpoint holds. */
 export interface TrainingState {
   readonly groups: readonly StoredGroup[];
+  /** Steps skipped so far for NaN or ±Infinity. */
   readonly skippedSteps: number;
+  /** By parameter name. */
   readonly tensors: ReadonlyMap<string, StoredParameter>;
 }
 
@@ -35,7 +40,8 @@ export function encodeCheckpoint({ tensors, ...scalars }: TrainingState): Uint8A
 }
 
 /**
- * Reads what {@link encodeCheckpoint} wrote, on whatever backend.
+ * Reads what {@link encodeCheckpoint} wrote, on whatever backend. Tensors that belong to no parameter are
+ * passed by: an adapter may keep state of its own in the file.
  * @throws CheckpointError `invalid-checkpoint` when damaged, `unsupported-checkpoint` when it is a
  * safetensors file of something else or of a later version.
  */
@@ -58,7 +64,7 @@ export function decodeCheckpoint(bytes: Uint8Array): TrainingState {
     }
     for (const [name, tensor] of tensors) {
       const dot = name.lastIndexOf('.');
-      Object.assign(parameters.get(name.slice(0, dot))!, { [name.slice(dot + 1)]: tensor });
+      Object.assign(parameters.get(name.slice(0, dot)) ?? {}, { [name.slice(dot + 1)]: tensor });
     }
     for (const [name, { x, y }] of parameters) {
       if (!x && !y) throw new Error(`'${name}.x' is missing`);

@@ -27,11 +27,13 @@ export interface Coefficients<N = number> {
   readonly scaleM: N;
   readonly scaleV: N;
   readonly scaleN: N;
+  /** ε, beside the root of the second moment. */
   readonly epsilon: N;
   /** λ for decay at y, 1 − γλ at z, 1 / (1 + γλ) for prox. */
   readonly decay: N;
 }
 
+/** The name of a coefficient. */
 export type CoefficientName = keyof Coefficients;
 
 /**

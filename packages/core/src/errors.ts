@@ -21,9 +21,12 @@ export type ErrorCode =
 export class ScheduleFreeAdanError extends Error {
   override name = 'ScheduleFreeAdanError';
   constructor(
+    /** What went wrong, for programs. */
     readonly code: ErrorCode | (string & {}),
     message: string,
+    /** The name of what is at fault: an option, a parameter, a tensor of a checkpoint. */
     readonly subject?: string,
+    /** What its value was. */
     readonly value?: unknown,
   ) {
     super(message);

@@ -54,6 +54,7 @@ export interface Hyperparameters extends GroupHyperparameters {
 /** What a user writes: any subset; the rest takes its default. */
 export type HyperparameterOptions = { readonly [K in keyof Hyperparameters]?: Hyperparameters[K] };
 
+/** The defaults of Schedule-Free Adan. */
 export const scheduleFreeDefaults: Hyperparameters = {
   learningRate: 0.03,
   momentum: 0.9,
@@ -69,6 +70,7 @@ export const scheduleFreeDefaults: Hyperparameters = {
   scheduleFree: true,
 };
 
+/** The defaults of plain Adan, `scheduleFree: false`. (arXiv 2208.06677) */
 export const adanDefaults: Hyperparameters = {
   ...scheduleFreeDefaults,
   momentum: 1,
@@ -142,7 +144,7 @@ export function resolveHyperparameters(
     if (base && /maxGradNorm|nonFinite|scheduleFree/.test(name)) {
       refuse(name, where, value, 'it beside the groups');
     }
-    Object.assign(resolved, { [name]: structuredClone(value) });
+    (resolved as Record<string, unknown>)[name] = structuredClone(value);
   }
   if (!resolved.scheduleFree) {
     if (resolved.decay === 'y') refuse('decay', where, 'y', '"z" or "prox" to plain Adan');

@@ -22,6 +22,7 @@ import {
 
 /** Where a parameter lives when the optimizer does not own it: a framework's variable, say. */
 export interface ParameterCell<T> {
+  /** The tensor that it holds now; it stays the cell's. */
   get(): T;
   /** Takes over `tensor`, and disposes what it replaces. */
   set(tensor: T): void;
@@ -33,7 +34,9 @@ export type GroupOptions = {
   readonly parameters: readonly string[] | ((name: string) => boolean);
 } & { readonly [K in keyof GroupHyperparameters]?: GroupHyperparameters[K] };
 
+/** Hyperparameters, parameter groups, and where a parameter rests. */
 export interface OptimizerOptions extends HyperparameterOptions {
+  /** Groups with values of their own, in order; what none claims is in a group that has the optimizer's. */
   readonly groups?: readonly GroupOptions[];
   /**
    * Which point a parameter holds between steps. `'y'` (default): a forward pass trains at no cost,
@@ -46,11 +49,13 @@ export interface OptimizerOptions extends HyperparameterOptions {
 /** A group as the optimizer runs it. Group 0 holds every parameter that no other group claims. */
 export interface Group {
   readonly hyperparameters: Hyperparameters;
+  /** Steps, averaging weights, and the largest learning rate so far. */
   readonly scalars: Scalars;
   /** May be set before any step: a learning-rate schedule of your own. Finite, ≥ 0. */
   learningRate: number;
 }
 
+/** What the last steps reported, read back from the device. */
 export interface Metrics {
   /** 2-norm of all gradients of the last step before clipping; null when not clipping. */
   readonly gradientNorm: number | null;
@@ -60,6 +65,7 @@ export interface Metrics {
   readonly skippedSteps: number;
 }
 
+/** `'train'`: parameters hold y, where gradients are taken. `'eval'`: they hold x, the average. */
 export type Mode = 'train' | 'eval';
 
 /**
@@ -69,8 +75,11 @@ export type Mode = 'train' | 'eval';
  * caller's. Every method but {@link dispose} throws a StateError `disposed` after it.
  */
 export interface ScheduleFreeAdan<T> {
+  /** Which point parameters hold just now. */
   readonly mode: Mode;
+  /** Group 0 is the default one, the rest as given. */
   readonly groups: readonly Group[];
+  /** In the order in which they were added. */
   readonly parameterNames: readonly string[];
 
   /**
@@ -417,7 +426,7 @@ export function scheduleFreeAdan<T>(
     step(gradients) {
       alive();
       if (home === 'train' && mode === 'eval') {
-        const message = 'Call train() first.';
+        const message = `Mode is 'eval'; call train() first.`;
         throw new StateError('wrong-mode', message, mode);
       }
       const present: [RunningParameter<T>, T][] = [];

@@ -7,6 +7,7 @@ export interface StoredTensor {
   readonly data: FloatArray;
 }
 
+/** What a safetensors file holds: text by key, and tensors by name. */
 export interface SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;

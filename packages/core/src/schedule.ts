@@ -12,6 +12,7 @@ export interface Scalars<T = number> {
   readonly learningRateMax: T;
 }
 
+/** The scalars before the first step. */
 export const initialScalars: Scalars = {
   step: 0,
   momentStep: 0,

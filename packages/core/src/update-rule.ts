@@ -6,6 +6,7 @@ import type { GroupHyperparameters } from './hyperparameters.js';
  * composes, with T = a string it prints a kernel.
  */
 export interface Algebra<T> {
+  /** a + b, as a new value; likewise the others. */
   add(a: T, b: T): T;
   sub(a: T, b: T): T;
   mul(a: T, b: T): T;
@@ -20,15 +21,19 @@ export type Placement = 'x' | 'y';
 
 /** The shape of the rule: what is known before any step, and decides which tensors exist. */
 export interface RuleForm {
+  /** Which of x and y the parameter holds. */
   readonly placement: Placement;
+  /** `false`: plain Adan, without z. */
   readonly scheduleFree: boolean;
   /** β1 > 0: a first moment m is kept. */
   readonly firstMoment: boolean;
   /** β2 > 0: the moment v of gradient differences and the previous gradient are kept. */
   readonly gradientDifference: boolean;
+  /** Where weight decay acts; `'none'` without any. */
   readonly decay: 'none' | 'y' | 'z' | 'prox';
 }
 
+/** The form that a group's hyperparameters ask for. */
 export function ruleForm(
   h: GroupHyperparameters & { readonly scheduleFree: boolean },
   placement: Placement,
@@ -60,6 +65,7 @@ export interface ElementState<T> {
   seen?: T;
 }
 
+/** The name of a tensor of the state. */
 export type StateKey = keyof ElementState<unknown>;
 
 /** The tensors that a form keeps, in the order in which they are stored. */

@@ -51,7 +51,10 @@ describe('errors', () => {
     optimizer.eval();
     const error = caught(() => optimizer.step({ w: vector(1) }));
     expect(error).toBeInstanceOf(StateError);
-    expect(error).toMatchObject({ code: 'wrong-mode', message: 'Call train() first.' });
+    expect(error).toMatchObject({
+      code: 'wrong-mode',
+      message: "Mode is 'eval'; call train() first.",
+    });
   });
 
   test('in the constructor leave no tensor behind', () => {

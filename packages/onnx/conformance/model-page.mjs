@@ -1,5 +1,5 @@
 // Runs in a page: any model on the webgpu provider, which may leave nothing to the CPU.
-import { encodeModel, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { encodeModel, makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 import { keepDevice, ort, sessionOptions } from './browser-runtime.mjs';
 
 const strict = { ...sessionOptions, extra: { session: { disable_cpu_ep_fallback: '1' } } };
@@ -37,7 +37,7 @@ globalThis.runAfterFailure = async () => {
     opsetImport: [{ domain: '', version: 17 }],
     graph: {
       name: 'reshape',
-      node: [{ opType: 'Reshape', input: ['x', 'shape'], output: ['y'] }],
+      node: [makeNode('Reshape', ['x', 'shape'], ['y'])],
       initializer: [makeTensor('shape', 'int64', [1], [4])],
       input: [makeValueInfo('x', 'float32', ['n'])],
       output: [makeValueInfo('y', 'float32', [4])],

@@ -1,8 +1,7 @@
 // What the conformance suite checks of this package: trainers around a model whose gradients are its
-// inputs, in both forms; and the tensors of the host below them.
-import { backendTarget } from '@schedule-free-adan/conformance';
-import { HostBackend, OrtTrainer } from '@schedule-free-adan/onnx';
-import { makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+// inputs, in both forms.
+import { OrtTrainer } from '@schedule-free-adan/onnx';
+import { makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 
 const input = (name) => `gradient of '${name}'`;
 const output = (name) => `value of '${name}'`;
@@ -12,7 +11,7 @@ const output = (name) => `value of '${name}'`;
  * `told`: a gradient's shape, as far as the model tells.
  */
 export function passThroughModel(parameters, told = ({ shape }) => shape) {
-  const identity = (from, to) => ({ opType: 'Identity', input: [from], output: [to] });
+  const identity = (from, to) => makeNode('Identity', [from], [to]);
   return {
     irVersion: 8,
     graph: {
@@ -172,8 +171,6 @@ async function subject(ort, form, { parameters, options }, { sessionOptions, web
       trainer.stateBytes + [...tensors].reduce((sum, { data }) => sum + data.byteLength, 0),
   };
 }
-
-export const onnxHost = backendTarget({ name: 'onnx-host', backend: () => new HostBackend() });
 
 /** `more`: sessionOptions, and what makes the step on a device. */
 export const ortTarget = (runtime, ort, form, more = {}) => ({

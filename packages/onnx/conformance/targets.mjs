@@ -2,7 +2,7 @@
 import { sessionInPage } from '../../../tools/conformance-in-page.mjs';
 import { ortTarget } from './target.mjs';
 
-export { onnxHost, passThroughModel, wrongSizes } from './target.mjs';
+export { passThroughModel, wrongSizes } from './target.mjs';
 
 const wasm = (form) => async () => {
   const ort = await import('onnxruntime-web');

@@ -1,12 +1,12 @@
 import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-adan/core';
 import type { Tensor } from 'onnxruntime-common';
-import { separateGradientModelOf, sumName } from './device-model.js';
 import { OnnxModelError } from './errors.js';
+import { type Gradients, openGradients, overBatches, shareName, sumName } from './gradients.js';
 import type { Arena, ParameterShape, Place } from './layout.js';
 import { openProvider } from './provider.js';
-import { type Feeds, lossOf, Runner, webgpuProvider } from './runtime.js';
+import { type Feeds, webgpuProvider } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
-import { arenaNames, checkSizes } from './training-model.js';
+import { arenaName, checkSizes } from './training-model.js';
 
 /** A range of a buffer on the device, in bytes. */
 interface View {
@@ -37,23 +37,6 @@ export interface DeviceOptimizerClass {
     parameters: Iterable<readonly [string, { shape: readonly number[]; values: Float32Array }]>,
     options: Omit<OptimizerOptions, 'placement'>,
   ): Promise<DeviceOptimizer>;
-}
-
-/** A session that computes gradients, and which output is that of which parameter. */
-interface Gradients {
-  readonly runner: Runner;
-  readonly gradients: ReadonlyMap<string, string>;
-}
-
-async function openGradients(
-  context: Context,
-  arenas: readonly Arena[],
-  how?: { adding: boolean },
-): Promise<Gradients> {
-  const { ort, source, prefix, sessionOptions } = context;
-  const { model, outputs } = separateGradientModelOf(source, context, arenas, prefix, how);
-  const stay = [...new Set(outputs.values())];
-  return { runner: await Runner.create(ort, model, sessionOptions, stay), gradients: outputs };
 }
 
 /**
@@ -89,7 +72,7 @@ export class DeviceForm implements Form {
         options,
       );
       const arenas = arenasOf(parameters, optimizer);
-      const gradients = await openGradients(context, arenas);
+      const gradients = await openGradients(context, arenas, { resident: true });
       return new DeviceForm(context, optimizer, device, arenas, gradients);
     } catch (error) {
       optimizer?.dispose();
@@ -118,7 +101,7 @@ export class DeviceForm implements Form {
     const { arenas, context } = this;
     return Object.fromEntries(
       arenas.map((arena, k) => [
-        arenaNames(context.prefix, k).parameters,
+        arenaName(context.prefix, k),
         this.#tensor(arena, view(arena.places[0]!.name)),
       ]),
     );
@@ -138,31 +121,27 @@ export class DeviceForm implements Form {
   /** The mean of the batches' gradients, copied to where the optimizer reads them. */
   async #gradients(batches: readonly Feeds[]): Promise<StepResult> {
     const { context, optimizer, device } = this;
-    const { ort, loss, prefix } = context;
+    const { ort, prefix } = context;
     const parameters = this.#feeds((name) => optimizer.parameter(name));
     /** By parameter: the sum so far, on the device. */
     let sums = new Map<string, Tensor>();
-    let total = 0;
-    let outputs: StepResult['outputs'] = {};
     const free = () => {
       for (const tensor of new Set(sums.values())) tensor.dispose();
     };
     try {
-      for (const [i, feeds] of batches.entries()) {
+      const result = await overBatches(context, batches, async (feeds, i) => {
         const { runner, gradients } = i === 0 ? this.first : await this.#further();
         const share = Float32Array.of(i === batches.length - 1 ? 1 / batches.length : 1);
         const own: Record<string, Tensor> = {
           ...parameters,
-          [`${prefix}share`]: new ort.Tensor(share, []),
+          [shareName(prefix)]: new ort.Tensor(share, []),
         };
         for (const [name, sum] of sums) own[sumName(prefix, name)] = sum;
         const results = await runner.run({ ...feeds, ...runner.pick(own) });
         free();
         sums = new Map([...gradients].map(([name, output]) => [name, results[output]!]));
-        total += lossOf(results, loss);
-        const stayed = new Set(gradients.values());
-        outputs = Object.fromEntries(Object.entries(results).filter(([name]) => !stayed.has(name)));
-      }
+        return results;
+      });
       checkSizes(context, (name) => sums.get(name)?.dims);
       const encoder = device.createCommandEncoder();
       for (const [name, gradient] of sums) {
@@ -171,16 +150,19 @@ export class DeviceForm implements Form {
         encoder.copyBufferToBuffer(from, 0, buffer as unknown as GPUBuffer, offset, size);
       }
       device.queue.submit([encoder.finish()]);
+      return result;
     } finally {
       free();
     }
-    return { loss: total / batches.length, outputs };
   }
 
   /** For every batch but the first: gradients that are added to a sum. */
   async #further(): Promise<Gradients> {
     const { context, arenas } = this;
-    this.#adding ??= await openGradients(context, arenas, { adding: true });
+    this.#adding ??= await openGradients(context, arenas, {
+      resident: true,
+      adding: true,
+    });
     return this.#adding;
   }
 

@@ -11,60 +11,61 @@ import {
   type StoredParameter,
   type TrainingState,
 } from '@schedule-free-adan/core/checkpoints';
-import {
-  advance,
-  coefficients,
-  resolveHyperparameters,
-  type Scalars,
-  type StateKey,
-  stateKeys,
-} from '@schedule-free-adan/core/rule';
+import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
+import { advance, coefficients, stateKeys } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
-import { HostBackend, type HostTensor, hostTensor } from './host.js';
-import { hostFeeds, meanGradients } from './hybrid-form.js';
+import {
+  type Gradients,
+  hostFeeds,
+  meanGradients,
+  openGradients,
+  overBatches,
+} from './gradients.js';
 import { type ArenaGroup, makeGroup } from './layout.js';
 import { openProvider } from './provider.js';
-import { type Feeds, lossOf, outputsOf, Runner, webgpuProvider } from './runtime.js';
+import { type Feeds, Runner, webgpuProvider } from './runtime.js';
 import {
   coefficientsName,
   type Layout,
   makeLayout,
   type StateTensor,
-  scalarNames,
+  stateName,
 } from './state-layout.js';
 import { type Reports, stepGraphOf } from './step-graph.js';
 import type { Context, Form, StepResult } from './trainer.js';
-import { gradientModelOf } from './training-model.js';
 import { trainingStepOf } from './training-step.js';
-
-const LEARNING_RATE = scalarNames.indexOf('learningRate');
 
 /** Sessions for one layout: the training step, and what several batches need. */
 interface Sessions {
   readonly layout: Layout;
   readonly reports: Reports;
   readonly step: Runner;
-  several?: { readonly gradients: Runner; readonly step: Runner };
+  several?: { readonly gradients: Gradients; readonly step: Runner };
 }
 
-/** Loss, gradients and step are one model: state goes in, and new state comes out. */
+/**
+ * Loss, gradients and step are one model: state goes in, and new state comes out. The counters stay on
+ * the host, as some providers have no float64.
+ */
 export class GraphForm implements Form {
   /** By the name of the input. */
   #state = new Map<string, Tensor>();
   /** What the last step reports, by its name in the graph. */
   #reports = new Map<string, Tensor>();
-  groups: Form['groups'] = [];
+  /** Has the groups, and counts their steps; the parameters are here. */
+  readonly #counter: ScheduleFreeAdan<HostTensor>;
 
   private constructor(
     readonly context: Context,
     private sessions: Sessions,
-  ) {}
+  ) {
+    this.#counter = scheduleFreeAdan(new HostBackend(), {}, context.options);
+  }
 
   static async create(context: Context, arenas: readonly ArenaGroup[]): Promise<GraphForm> {
     const { ort, prefix, freezable, sessionOptions } = context;
-    const hostSchedule = webgpuProvider(sessionOptions) !== undefined;
-    const layout = makeLayout(arenas, { prefix, freezable, hostSchedule });
-    const first = hostSchedule ? await openProvider(ort, sessionOptions) : undefined;
+    const layout = makeLayout(arenas, { prefix, freezable, hostSchedule: true });
+    const first = webgpuProvider(sessionOptions) && (await openProvider(ort, sessionOptions));
     const sessions = await openSessions(context, layout).finally(() => first?.release());
     const form = new GraphForm(context, sessions);
     const mirror = form.#mirror();
@@ -77,11 +78,11 @@ export class GraphForm implements Form {
     return this.sessions.step;
   }
 
+  get groups() {
+    return this.#counter.groups;
+  }
   get bytes() {
-    return [...this.#state.values()].reduce(
-      (sum, { size, type }) => sum + size * (type === 'float64' ? 8 : 4),
-      0,
-    );
+    return [...this.#state.values()].reduce((sum, { size }) => sum + 4 * size, 0);
   }
   get arenas() {
     return this.sessions.layout.groups;
@@ -135,119 +136,69 @@ export class GraphForm implements Form {
         parameters.filter(({ name }) => names.includes(name)),
       ),
     );
-    return makeLayout(arenas, { prefix, freezable, hostSchedule: layout.hostSchedule });
+    return makeLayout(arenas, { prefix, freezable, hostSchedule: true });
   }
 
-  #tensor({ type, shape }: Pick<StateTensor, 'type' | 'shape'>, values: Iterable<number>): Tensor {
-    const { Tensor } = this.context.ort;
-    return type === 'float64'
-      ? new Tensor('float64', Float64Array.from(values), shape)
-      : new Tensor('float32', Float32Array.from(values), shape);
+  #tensor(values: Float32Array, shape: readonly number[] = [values.length]): Tensor {
+    return new this.context.ort.Tensor('float32', values, shape);
   }
 
   /** Brings state of these kinds to the host, where it stays until the next step. */
   async #fetch(...keys: StateTensor['key'][]): Promise<void> {
-    for (const { key, input, type, shape } of this.sessions.layout.state) {
+    for (const { key, input, shape } of this.sessions.layout.state) {
       if (keys.length > 0 && !keys.includes(key)) continue;
       const tensor = this.#state.get(input)!;
       if (tensor.location !== 'gpu-buffer') continue;
-      const values = (await tensor.getData(true)) as Float32Array;
-      this.#state.set(input, this.#tensor({ type, shape }, values));
+      this.#state.set(input, this.#tensor((await tensor.getData(true)) as Float32Array, shape));
     }
   }
 
-  #data(name: string): Float32Array | Float64Array {
-    return this.#state.get(name)!.data as Float32Array | Float64Array;
+  /** A tensor of a group's state that is on the host. */
+  #data(group: number, key: StateTensor['key']): Float32Array {
+    return this.#state.get(stateName(this.context.prefix, group, key))!.data as Float32Array;
   }
 
-  #held(group: number, key: StateTensor['key']): StateTensor {
-    return this.sessions.layout.state.find((s) => s.group === group && s.key === key)!;
+  /** The parameters, group by group, that are on the host. */
+  #parameters(): Float32Array[] {
+    return this.arenas.map(({ places }, k) =>
+      places.length === 0 ? new Float32Array() : this.#data(k, 'parameter'),
+    );
   }
 
   /** Numbers of a checkpoint as the tensors that the graph reads. */
   #write(state: TrainingState): void {
     const { layout } = this.sessions;
     discard(this.#state);
-    for (const tensor of layout.state) {
-      const { scalars, hyperparameters } = state.groups[tensor.group]!;
-      const { places, length } = layout.groups[tensor.group]!;
-      const { key } = tensor;
-      let values: Float32Array | Float64Array;
+    for (const { group, key, input, shape } of layout.state) {
+      const { places, length } = layout.groups[group]!;
+      const held = (name: string) => state.tensors.get(name)!;
+      let values: Float32Array;
       if (key === 'skippedSteps') values = Float32Array.of(state.skippedSteps);
-      else if (key === 'scalars') {
-        const numbers = { ...scalars, learningRate: hyperparameters.learningRate };
-        values = Float64Array.from(scalarNames, (name) => numbers[name]);
-      } else if (key === 'seen') {
-        const seen = places.map(({ name }) => state.tensors.get(name)?.seen?.data[0] ?? 0);
+      else if (key === 'seen') {
+        const seen = places.map(({ name }) => held(name).seen?.data[0] ?? 0);
         values = Float32Array.from(layout.active ? seen : seen.slice(0, 1));
       } else {
         values = new Float32Array(length);
         for (const { name, start } of places) {
-          values.set(
-            state.tensors.get(name)![key === 'parameter' ? pointKey(state, name) : key]!.data,
-            start,
-          );
+          const { x, y = x, ...others } = held(name);
+          values.set((key === 'parameter' ? y : others[key as 'z'])!.data, start);
         }
       }
-      this.#state.set(tensor.input, this.#tensor(tensor, values));
+      this.#state.set(input, this.#tensor(values, shape));
     }
-    this.groups = layout.groups.map(({ hyperparameters }, k) => this.#group(hyperparameters, k));
-  }
-
-  #group(hyperparameters: Hyperparameters, k: number): Form['groups'][number] {
-    const { input } = this.#held(k, 'scalars');
-    const scalars = () => this.#data(input);
-    return {
-      get learningRate() {
-        return scalars()[LEARNING_RATE]!;
-      },
-      set learningRate(learningRate) {
-        resolveHyperparameters({ learningRate });
-        scalars()[LEARNING_RATE] = learningRate;
-      },
-      get hyperparameters() {
-        return { ...hyperparameters, learningRate: this.learningRate };
-      },
-    };
-  }
-
-  #scalars(k: number): Scalars {
-    const numbers = this.#data(this.#held(k, 'scalars').input);
-    const at = (name: (typeof scalarNames)[number]) => numbers[scalarNames.indexOf(name)]!;
-    return {
-      step: at('step'),
-      momentStep: at('momentStep'),
-      weightSum: at('weightSum'),
-      learningRateMax: at('learningRateMax'),
-    };
-  }
-
-  /** This step counted in on the host: the counters of each group, and what they make. */
-  #advanced() {
-    const { layout } = this.sessions;
-    if (!layout.hostSchedule) return [];
-    return this.groups.map(({ hyperparameters }, k) => {
-      const scalars = advance(this.#scalars(k), hyperparameters);
-      const numbers = { ...scalars, learningRate: hyperparameters.learningRate };
-      return {
-        tensor: this.#held(k, 'scalars'),
-        scalars: scalarNames.map((name) => numbers[name]),
-        coefficients: Object.values(coefficients({ hyperparameters, scalars })),
-      };
-    });
+    const groups = state.groups.map((group) => ({ ...group, parameters: [] }));
+    this.#counter.load(encodeCheckpoint({ ...state, groups, tensors: new Map() }));
   }
 
   /** The state as a checkpoint has it. */
   async #read(): Promise<TrainingState> {
     await this.#fetch();
     const { layout } = this.sessions;
-    const held = (group: number, key: StateTensor['key']) =>
-      this.#data(this.#held(group, key).input);
     const tensors = new Map<string, StoredParameter>();
     const groups = layout.groups.map(({ form, places }, k) => {
       places.forEach(({ name, shape, start, end }, i) => {
         const stored = stateKeys(form).map((key) => {
-          const data = held(k, key) as Float32Array;
+          const data = this.#data(k, key);
           if (key === 'seen') {
             return [key, { shape: [], data: Float32Array.of(data[layout.active ? i : 0]!) }];
           }
@@ -256,17 +207,14 @@ export class GraphForm implements Form {
         });
         tensors.set(name, Object.fromEntries(stored) as StoredParameter);
       });
-      return {
-        hyperparameters: this.groups[k]!.hyperparameters,
-        scalars: this.#scalars(k),
-        parameters: places.map(({ name }) => name),
-      };
+      const { hyperparameters, scalars } = this.#counter.groups[k]!;
+      return { hyperparameters, scalars, parameters: places.map(({ name }) => name) };
     });
     // In the order in which the user named them.
     const ordered = this.context.parameters.map(({ name }) => [name, tensors.get(name)!] as const);
     return {
       groups,
-      skippedSteps: held(0, 'skippedSteps')[0]!,
+      skippedSteps: this.#data(0, 'skippedSteps')[0]!,
       tensors: new Map(ordered),
     };
   }
@@ -281,25 +229,20 @@ export class GraphForm implements Form {
     const own: Record<string, Tensor> = Object.fromEntries(this.#state);
     if (layout.active) {
       const active = layout.names.map((parameter) => (frozen.has(parameter) ? 0 : 1));
-      own[layout.active] = this.#tensor({ type: 'float32', shape: [active.length] }, active);
+      own[layout.active] = this.#tensor(Float32Array.from(active));
     }
-    const advanced = this.#advanced();
-    advanced.forEach(({ coefficients: values }, k) => {
-      const shape = [values.length];
-      own[coefficientsName(layout.prefix, k)] = this.#tensor({ type: 'float32', shape }, values);
+    this.groups.forEach(({ hyperparameters, scalars }, k) => {
+      const next = { hyperparameters, scalars: advance(scalars, hyperparameters) };
+      const numbers = Float32Array.from(Object.values(coefficients(next)));
+      own[coefficientsName(layout.prefix, k)] = this.#tensor(numbers);
     });
-    const { results, result } =
-      batches.length === 1
-        ? await this.#stepOnOne(batches[0]!, own)
-        : await this.#stepOnSeveral(batches, own);
+    const { results, result } = await (batches.length === 1
+      ? this.#stepOnOne(batches, own)
+      : this.#stepOnSeveral(batches, own));
+    this.#counter.step({});
     discard(this.#state);
     discard(this.#reports);
-    for (const { input, output } of layout.state) {
-      if (results[output]) this.#state.set(input, results[output]);
-    }
-    for (const { tensor, scalars } of advanced) {
-      this.#state.set(tensor.input, this.#tensor(tensor, scalars));
-    }
+    for (const { input, output } of layout.state) this.#state.set(input, results[output]!);
     for (const name of [reports.gradientNorm, reports.clipFactor]) {
       if (name !== undefined) this.#reports.set(name, results[name]!);
     }
@@ -314,67 +257,55 @@ export class GraphForm implements Form {
     return result;
   }
 
-  async #stepOnOne(feeds: Feeds, own: Feeds) {
-    const { loss, prefix } = this.context;
+  async #stepOnOne(batches: readonly Feeds[], own: Feeds) {
     const { step } = this.sessions;
-    const results = await step.run({ ...feeds, ...step.pick(own) });
-    const result = { loss: lossOf(results, loss), outputs: outputsOf(results, prefix) };
+    let results: Feeds = {};
+    const result = await overBatches(this.context, batches, async (feeds) => {
+      results = await step.run({ ...feeds, ...step.pick(own) });
+      return results;
+    });
     return { results, result };
   }
 
   async #stepOnSeveral(batches: readonly Feeds[], own: Feeds) {
-    const { context, sessions } = this;
-    const { ort, sessionOptions, prefix, source } = context;
-    const { layout } = sessions;
+    const { context, sessions, arenas } = this;
+    const { layout, reports } = sessions;
     sessions.several ??= {
-      gradients: await Runner.create(
-        ort,
-        gradientModelOf(source, context, layout.groups, prefix),
-        sessionOptions,
-      ),
+      gradients: await openGradients(context, arenas),
       step: await Runner.create(
-        ort,
+        context.ort,
         stepGraphOf(layout).model,
-        sessionOptions,
-        resident(context, layout, sessions.reports),
+        context.sessionOptions,
+        resident(context, layout, reports),
       ),
     };
     await this.#fetch('parameter');
-    const { several } = sessions;
-    const arenas = layout.groups.map(({ places }, k) =>
-      places.length === 0
-        ? new Float32Array()
-        : (this.#data(this.#held(k, 'parameter').input) as Float32Array),
+    const { gradients, step } = sessions.several;
+    const sums = new Map(
+      context.parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
     );
-    const { gradients, result } = await meanGradients(
+    const result = await meanGradients(
       context,
-      several.gradients,
-      layout.groups,
-      arenas,
+      gradients,
+      this.#parameters(),
       batches,
+      (name) => sums.get(name)!.data,
     );
-    const named = layout.groups.flatMap(({ places }, k) =>
-      places.map(({ name, shape, start, end }) => [
-        name,
-        new ort.Tensor('float32', gradients[k]!.slice(start, end), shape),
-      ]),
-    );
-    const feeds = Object.fromEntries(named) as Feeds;
-    return { results: await several.step.run({ ...feeds, ...several.step.pick(own) }), result };
+    const feeds = [...sums].map(([name, { data, shape }]) => [name, this.#tensor(data, shape)]);
+    const results = await step.run({ ...Object.fromEntries(feeds), ...step.pick(own) });
+    return { results, result };
   }
 
   async points(which: 'x' | 'y') {
     await this.#fetch('parameter', 'z');
-    const { layout } = this.sessions;
     const values: Record<string, Float32Array> = {};
-    const arena = (k: number, key: StateKey, length: number) =>
-      hostTensor([length], this.#data(this.#held(k, key).input) as Float32Array);
-    layout.groups.forEach(({ form, places, length, hyperparameters: { momentum } }, k) => {
-      if (places.length === 0) return;
-      let point = arena(k, 'parameter', length);
-      if (which === 'x' && form.scheduleFree) {
+    this.#parameters().forEach((arena, k) => {
+      const { form, places, hyperparameters } = this.sessions.layout.groups[k]!;
+      let point = hostTensor([arena.length], arena);
+      if (which === 'x' && form.scheduleFree && places.length > 0) {
+        const z = hostTensor(point.shape, this.#data(k, 'z'));
         // Of its own: a memory does not shrink.
-        point = new HostBackend().point(point, arena(k, 'z', length), momentum, 'x');
+        point = new HostBackend().point(point, z, hyperparameters.momentum, 'x');
       }
       for (const { name, start, end } of places) values[name] = point.data.slice(start, end);
     });
@@ -406,7 +337,7 @@ export class GraphForm implements Form {
     return {
       gradientNorm: await number(reports.gradientNorm, 0),
       clipFactor: await number(reports.clipFactor, 1),
-      skippedSteps: this.#data(`${layout.prefix}skippedSteps`)[0]!,
+      skippedSteps: this.#data(0, 'skippedSteps')[0]!,
     };
   }
   async save() {
@@ -418,11 +349,10 @@ export class GraphForm implements Form {
   async dispose() {
     discard(this.#state);
     discard(this.#reports);
+    this.#counter.dispose();
     await close(this.sessions);
   }
 }
-
-const pointKey = ({ tensors }: TrainingState, name: string) => (tensors.get(name)?.y ? 'y' : 'x');
 
 /** Frees what lies on a device; what lies on the host loses its values. */
 function discard(tensors: Map<string, Tensor>): void {
@@ -434,7 +364,7 @@ function discard(tensors: Map<string, Tensor>): void {
 const resident = ({ sessionOptions }: Context, { state }: Layout, reports: Reports): string[] =>
   webgpuProvider(sessionOptions)
     ? [
-        ...state.filter(({ type }) => type === 'float32').map(({ output }) => output),
+        ...state.map(({ output }) => output),
         ...[reports.gradientNorm ?? [], reports.clipFactor ?? []].flat(),
       ]
     : [];
@@ -448,6 +378,6 @@ async function openSessions(context: Context, layout: Layout): Promise<Sessions>
 
 async function close({ step, several }: Sessions): Promise<void> {
   await step.release();
-  await several?.gradients.release();
+  await several?.gradients.runner.release();
   await several?.step.release();
 }

@@ -1,26 +1,18 @@
 import type { Algebra } from '@schedule-free-adan/core/rule';
-import type { Attribute, Graph, Node, Tensor } from './model/schema.js';
+import { type AttributeValue, makeNode } from './model/nodes.js';
+import type { Graph, Node, Tensor, ValueInfo } from './model/schema.js';
 import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
 export type Value = string;
+/** A value; a number is a float32 constant. */
+export type Operand = Value | number;
 
-const encoder = new TextEncoder();
-
-/** Integers and texts are given as they are; `{ f }` is a float. */
-export type AttributeValue = number | readonly number[] | string | { readonly f: number };
-
-/** Attribute types of ONNX: a float, an integer, a text, several integers. */
-function attribute(name: string, value: AttributeValue): Attribute {
-  if (typeof value === 'string') return { name, s: encoder.encode(value), type: 3 };
-  if (typeof value === 'object' && 'f' in value) return { name, f: value.f, type: 1 };
-  return typeof value === 'number'
-    ? { name, i: value, type: 2 }
-    : { name, ints: [...value], type: 7 };
-}
-
-/** Appends nodes to a graph. Every value that it makes has the prefix in its name. */
-export class GraphBuilder {
+/**
+ * Appends nodes to a graph: the rule's arithmetic is a node for each operation. Every value that it makes
+ * has the prefix in its name.
+ */
+export class GraphBuilder implements Algebra<Value> {
   readonly nodes: Node[] = [];
   readonly constants = new Map<string, Tensor>();
   #count = 0;
@@ -32,22 +24,21 @@ export class GraphBuilder {
   /** A node with one output. Give `output` where the name matters. */
   node(
     opType: string,
-    input: readonly Value[],
+    input: readonly Operand[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
     output: Value = `${this.prefix}${opType}_${this.#count++}`,
   ): Value {
-    const list = Object.entries(attributes).map(([name, value]) => attribute(name, value));
-    this.nodes.push({
-      input: [...input],
-      output: [output],
-      name: `${this.prefix}node_${this.#made++}`,
-      opType,
-      ...(list.length > 0 && { attribute: list }),
-    });
+    const name = `${this.prefix}node_${this.#made++}`;
+    const values = input.map((operand) => this.value(operand));
+    this.nodes.push(makeNode(opType, values, [output], attributes, { name }));
     return output;
   }
 
-  constant(value: number, type: 'float32' | 'float64'): Value {
+  value(operand: Operand): Value {
+    return typeof operand === 'number' ? this.constant(operand) : operand;
+  }
+
+  constant(value: number, type: 'float32' | 'float64' = 'float32'): Value {
     const name = `${this.prefix}${type}(${Object.is(value, -0) ? '-0' : value})`;
     if (!this.constants.has(name)) this.constants.set(name, makeTensor(name, type, [], [value]));
     return name;
@@ -89,14 +80,12 @@ export class GraphBuilder {
     return this.node('Slice', [value, this.integers(start), this.integers(end), this.integers(0)]);
   }
 
-  /** The rule's arithmetic: a node for each operation. */
-  readonly algebra: Algebra<Value> = {
-    add: (a, b) => this.node('Add', [a, b]),
-    sub: (a, b) => this.node('Sub', [a, b]),
-    mul: (a, b) => this.node('Mul', [a, b]),
-    div: (a, b) => this.node('Div', [a, b]),
-    sqrt: (a) => this.node('Sqrt', [a]),
-  };
+  // Arrows, since the rule takes the arithmetic apart.
+  readonly add = (a: Operand, b: Operand): Value => this.node('Add', [a, b]);
+  readonly sub = (a: Operand, b: Operand): Value => this.node('Sub', [a, b]);
+  readonly mul = (a: Operand, b: Operand): Value => this.node('Mul', [a, b]);
+  readonly div = (a: Operand, b: Operand): Value => this.node('Div', [a, b]);
+  readonly sqrt = (a: Operand): Value => this.node('Sqrt', [a]);
 }
 
 /** Names that a graph reads inside of a node's subgraphs, besides the node's own inputs. */
@@ -115,9 +104,9 @@ export function* captured(node: Node): Generator<Value> {
 /** The nodes and initializers that these outputs need, in their order. */
 export function reachable(
   graph: Pick<Graph, 'node' | 'initializer'>,
-  outputs: Iterable<Value>,
+  outputs: readonly ValueInfo[],
 ): { node: Node[]; initializer: Tensor[]; values: Set<Value> } {
-  const values = new Set(outputs);
+  const values = new Set(outputs.map(({ name = '' }) => name));
   const node: Node[] = [];
   // Graphs are sorted: whoever reads a value stands behind the one that makes it.
   for (const one of [...(graph.node ?? [])].reverse()) {

@@ -1,64 +1,9 @@
 import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
-import { HostBackend, type HostTensor } from './host.js';
-import type { Arena, ArenaGroup } from './layout.js';
-import { type Feeds, lossOf, outputsOf, type Runner } from './runtime.js';
+import { HostBackend, type HostTensor } from '@schedule-free-adan/core/host';
+import { type Gradients, hostFeeds, meanGradients, openGradients } from './gradients.js';
+import type { Arena } from './layout.js';
+import type { Feeds } from './runtime.js';
 import type { Context, Form, StepResult } from './trainer.js';
-import { arenaNames } from './training-model.js';
-
-/** Sums up gradients of several batches, in arenas; and their losses. */
-export async function meanGradients(
-  { ort, prefix, loss }: Context,
-  runner: Runner,
-  groups: readonly ArenaGroup[],
-  arenas: readonly Float32Array[],
-  batches: readonly Feeds[],
-): Promise<{ gradients: Float32Array[]; result: StepResult }> {
-  const names = groups.map((_, k) => arenaNames(prefix, k));
-  const parameters = Object.fromEntries(
-    groups.flatMap(({ places, length }, k) =>
-      places.length > 0
-        ? [[names[k]!.parameters, new ort.Tensor('float32', arenas[k]!, [length])]]
-        : [],
-    ),
-  );
-  let gradients: Float32Array[] = [];
-  let total = 0;
-  let outputs: StepResult['outputs'] = {};
-  for (const [i, feeds] of batches.entries()) {
-    const results = await runner.run({ ...feeds, ...runner.pick(parameters) });
-    const found = groups.map(({ places }, k) =>
-      places.length > 0 ? (results[names[k]!.gradients]!.data as Float32Array) : new Float32Array(),
-    );
-    if (i === 0) gradients = found;
-    else for (const [k, one] of found.entries()) addTo(gradients[k]!, one);
-    total += lossOf(results, loss);
-    outputs = outputsOf(results, prefix);
-  }
-  if (batches.length > 1) for (const one of gradients) scale(one, 1 / batches.length);
-  return { gradients, result: { loss: total / batches.length, outputs } };
-}
-
-/** Values of all parameters as the arenas of a model. */
-export function hostFeeds(
-  { ort, prefix }: Context,
-  arenas: readonly Arena[],
-  values: Readonly<Record<string, Float32Array>>,
-): Feeds {
-  const feeds = arenas.map(({ places, length }, k) => {
-    const arena = new Float32Array(length);
-    for (const { name, start } of places) arena.set(values[name]!, start);
-    return [arenaNames(prefix, k).parameters, new ort.Tensor('float32', arena, [length])];
-  });
-  return Object.fromEntries(feeds);
-}
-
-function addTo(sum: Float32Array, values: Float32Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
-}
-
-function scale(values: Float32Array, factor: number): void {
-  for (let i = 0; i < values.length; i++) values[i]! *= factor;
-}
 
 /** The runtime computes gradients; the optimizer of the core steps the arenas in place. */
 export class HybridForm implements Form {
@@ -70,10 +15,10 @@ export class HybridForm implements Form {
   /** The gradient of each parameter, in the arena of its group. */
   readonly #named: Record<string, HostTensor> = {};
 
-  constructor(
+  private constructor(
     readonly context: Context,
-    readonly arenas: readonly ArenaGroup[],
-    readonly runner: Runner,
+    readonly arenas: readonly Arena[],
+    private readonly session: Gradients,
   ) {
     this.#optimizer = scheduleFreeAdan(this.#backend, {}, context.options);
     const backend = this.#backend;
@@ -96,6 +41,13 @@ export class HybridForm implements Form {
     });
   }
 
+  static async create(context: Context, arenas: readonly Arena[]): Promise<HybridForm> {
+    return new HybridForm(context, arenas, await openGradients(context, arenas));
+  }
+
+  get runner() {
+    return this.session.runner;
+  }
   get groups() {
     return this.#optimizer.groups;
   }
@@ -105,17 +57,13 @@ export class HybridForm implements Form {
   }
 
   async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
-    const { context, runner, arenas } = this;
-    const { gradients, result } = await meanGradients(
-      context,
-      runner,
-      arenas,
+    const result = await meanGradients(
+      this.context,
+      this.session,
       this.#arenas.map(({ data }) => data),
       batches,
+      (name) => this.#named[name]!.data,
     );
-    gradients.forEach((values, k) => {
-      this.#gradients[k]!.data.set(values);
-    });
     const named = Object.entries(this.#named).map(([name, gradient]) => [
       name,
       frozen.has(name) ? null : gradient,

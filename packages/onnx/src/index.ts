@@ -1,6 +1,4 @@
 export { type OnnxErrorCode, OnnxFormatError, OnnxModelError } from './errors.js';
-export type { HostTensor } from './host.js';
-export { HostBackend } from './host.js';
 export type { Feeds, OrtModule } from './runtime.js';
 export {
   OrtTrainer,

@@ -4,8 +4,8 @@ import {
   type OptimizerOptions,
   scheduleFreeAdan,
 } from '@schedule-free-adan/core';
+import { HostBackend, hostTensor } from '@schedule-free-adan/core/host';
 import { type RuleForm, ruleForm } from '@schedule-free-adan/core/rule';
-import { HostBackend, hostTensor } from './host.js';
 import { sizeOf } from './model/tensors.js';
 
 export interface ParameterShape {
@@ -38,7 +38,8 @@ export function arenaGroups(
 ): ArenaGroup[] {
   const optimizer = scheduleFreeAdan(
     new HostBackend(),
-    parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
+    // Names are checked, and nothing is computed.
+    parameters.map(({ name }) => [name, hostTensor([0])] as const),
     options,
   );
   const hyperparameters = optimizer.groups.map((group) => group.hyperparameters as Hyperparameters);
@@ -56,15 +57,22 @@ export function arenaGroups(
 const claims = ({ parameters }: GroupOptions, name: string) =>
   typeof parameters === 'function' ? parameters(name) : parameters.includes(name);
 
-export function makeGroup(
-  hyperparameters: Hyperparameters,
-  parameters: readonly ParameterShape[],
-): ArenaGroup {
+/** Tensors one behind the other. */
+export function arenaOf(tensors: readonly ParameterShape[]): Arena {
   let length = 0;
-  const places = parameters.map(({ name, shape }) => {
+  const places = tensors.map(({ name, shape }) => {
     const start = length;
     length += sizeOf(shape);
     return { name, shape, start, end: length };
   });
-  return { hyperparameters, form: ruleForm(hyperparameters, 'y'), places, length };
+  return { places, length };
 }
+
+export const makeGroup = (
+  hyperparameters: Hyperparameters,
+  parameters: readonly ParameterShape[],
+): ArenaGroup => ({
+  hyperparameters,
+  form: ruleForm(hyperparameters, 'y'),
+  ...arenaOf(parameters),
+});

@@ -78,14 +78,6 @@ export class Runner {
   }
 }
 
-/** The loss that a run gives. */
-export const lossOf = (results: Feeds, loss: string) =>
-  Number((results[loss]!.data as Float32Array)[0]);
-
-/** Outputs of the user's own model. */
-export const outputsOf = (results: Feeds, prefix: string): Feeds =>
-  Object.fromEntries(Object.entries(results).filter(([name]) => !name.startsWith(prefix)));
-
 /** Throws unless the feeds are what the user's inputs want; our own are left out. */
 export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {
   const wanted = [...inputs.keys()].filter((name) => !name.startsWith(prefix));

@@ -40,8 +40,13 @@ export interface Layout {
   readonly names: readonly string[];
 }
 
+/** The input with a tensor of a group. */
+export const stateName = (prefix: string, group: number, key: string) =>
+  `${prefix}${key === 'skippedSteps' ? '' : `${group}/`}${key}`;
+
 /** The input with a group's coefficients, float32, where the host has the schedule. */
-export const coefficientsName = (prefix: string, group: number) => `${prefix}${group}/coefficients`;
+export const coefficientsName = (prefix: string, group: number) =>
+  stateName(prefix, group, 'coefficients');
 
 export function makeLayout(
   groups: readonly ArenaGroup[],
@@ -58,14 +63,14 @@ export function makeLayout(
     type: StateTensor['type'],
     shape: readonly number[],
   ) => {
-    const input = `${prefix}${key === 'skippedSteps' ? key : `${group}/${key}`}`;
+    const input = stateName(prefix, group, key);
     state.push({ group, key, input, output: `${input}/next`, type, shape });
   };
   groups.forEach(({ form, places, length }, k) => {
     for (const key of places.length > 0 ? stateKeys(form) : []) {
       add(k, key, 'float32', key === 'seen' ? (freezable ? [places.length] : []) : [length]);
     }
-    add(k, 'scalars', 'float64', [scalarNames.length]);
+    if (!hostSchedule) add(k, 'scalars', 'float64', [scalarNames.length]);
   });
   add(0, 'skippedSteps', 'float32', []);
   return {

@@ -11,7 +11,7 @@ import {
   stateKeys,
   updateRule,
 } from '@schedule-free-adan/core/rule';
-import { GraphBuilder, reachable, type Value } from './graph.js';
+import { GraphBuilder, type Operand, reachable, type Value } from './graph.js';
 import { arenaGroups, type ParameterShape } from './layout.js';
 import type { Model, StringStringEntry, ValueInfo } from './model/schema.js';
 import { makeTensor, makeValueInfo } from './model/tensors.js';
@@ -88,12 +88,10 @@ export function appendStep(
 ): Reports {
   const { groups, state, active, prefix, names } = layout;
   const { maxGradNorm, epsilon, nonFinite } = groups[0]!.hyperparameters;
-  const { add, sub, mul, div } = b.algebra;
-  const float = (value: number) => b.constant(value, 'float32');
-  const [zero, one] = [float(0), float(1)];
-  const sum = (values: readonly Value[]) => values.reduce((a, value) => add(a, value));
+  const { add, sub, mul, div } = b;
+  const sum = (values: readonly Operand[]) => values.reduce<Operand>(add, 0);
   const total = (value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
-  const where = (condition: Value, a: Value, otherwise: Value) =>
+  const where = (condition: Value, a: Operand, otherwise: Operand) =>
     b.node('Where', [condition, a, otherwise]);
   const isOne = (value: Value) => b.cast(value, 'bool');
   const reports: { -readonly [K in keyof Reports]: Reports[K] } = {};
@@ -117,7 +115,7 @@ export function appendStep(
     );
     const joined = flat.length === 1 ? flat[0]! : b.concat(flat);
     const mask = own && spread(own);
-    return { gradient: mask ? where(mask, joined, zero) : joined, own, mask, spread, length };
+    return { gradient: mask ? where(mask, joined, 0) : joined, own, mask, spread, length };
   });
   const present = arenas.filter((arena) => arena.gradient !== undefined);
 
@@ -125,8 +123,8 @@ export function appendStep(
   if (maxGradNorm > 0 && present.length > 0) {
     const squares = present.map(({ gradient, length }) => sumOfSquares(b, gradient, length));
     const norm = b.node('Sqrt', [sum(squares)], {}, `${prefix}gradientNorm`);
-    const ratio = div(float(maxGradNorm), add(norm, float(epsilon)));
-    clip = b.node('Min', [one, ratio], {}, `${prefix}clipFactor`);
+    const ratio = div(maxGradNorm, add(norm, epsilon));
+    clip = b.node('Min', [1, ratio], {}, `${prefix}clipFactor`);
     reports.gradientNorm = norm;
     reports.clipFactor = clip;
   }
@@ -134,27 +132,26 @@ export function appendStep(
   // 0 · g is 0 for every number, and NaN for NaN and infinity: so is the sum.
   let finite: Value | undefined;
   if (nonFinite !== 'ignore' && names.length > 0) {
-    const nothing = (value: Value) => total(mul(value, zero));
-    let verdict: Value;
+    const nothing = (value: Value) => total(mul(value, 0));
+    let verdict: Operand;
     if (nonFinite === 'throw') {
       const each = b.concat(names.map((name) => b.reshape(nothing(gradients.get(name)!), [1])));
       reports.finite = b.node(
         'Add',
-        [active ? where(isOne(active), each, zero) : each, zero],
+        [active ? where(isOne(active), each, 0) : each, 0],
         {},
         `${prefix}finite`,
       );
       verdict = total(reports.finite);
-    } else verdict = sum([zero, ...present.map(({ gradient }) => nothing(gradient))]);
-    finite = b.node('Equal', [verdict, zero]);
+    } else verdict = sum(present.map(({ gradient }) => nothing(gradient)));
+    finite = b.node('Equal', [verdict, 0]);
   }
   const skipped = state.find(({ key }) => key === 'skippedSteps')!;
-  const share = finite ? b.cast(finite, 'float32') : one;
-  b.node('Add', [skipped.input, sub(one, share)], {}, skipped.output);
+  const share = finite ? b.cast(finite, 'float32') : 1;
+  b.node('Add', [skipped.input, sub(1, share)], {}, skipped.output);
 
   groups.forEach(({ hyperparameters: h, form, places }, k) => {
     const of = (key: string) => state.find((s) => s.group === k && s.key === key)!;
-    const scalars = of('scalars');
     /** The schedule, and what it gives; or what the host says that it gives. */
     const coefficientsHere = (): Record<CoefficientName, Value> => {
       if (layout.hostSchedule) {
@@ -163,6 +160,7 @@ export function appendStep(
           coefficientNames(h).map((name, i) => [name, b.pick(numbers, i)]),
         ) as Record<CoefficientName, Value>;
       }
+      const scalars = of('scalars');
       const scalar = (name: (typeof scalarNames)[number]) =>
         b.pick(scalars.input, scalarNames.indexOf(name));
       const learningRate = scalar('learningRate');
@@ -212,7 +210,7 @@ export function appendStep(
       const seen = arena.own ? arena.spread(current.seen!) : isOne(current.seen!);
       current.g = where(seen, current.g!, gradient);
     }
-    const result = updateRule(b.algebra, form, c, current, gradient);
+    const result = updateRule(b, form, c, current, gradient);
     if (form.gradientDifference) result.seen = b.node('Max', [current.seen!, taken]);
     let write = finite;
     if (arena.mask) write = finite ? b.node('And', [arena.mask, finite]) : arena.mask;
@@ -232,7 +230,7 @@ const coefficientNames = (hyperparameters: Hyperparameters) =>
 
 /** Σ g², in rows: providers add up a row one by one, and a million float32 in a row lose digits. */
 function sumOfSquares(b: GraphBuilder, gradient: Value, length: number): Value {
-  const { add, mul } = b.algebra;
+  const { add, mul } = b;
   const total = (value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
   const square = mul(gradient, gradient);
   const width = Math.floor(Math.sqrt(length));
@@ -249,9 +247,8 @@ export function stateInfos({ state, active, names, hostSchedule, prefix, groups 
   inputs: ValueInfo[];
   outputs: ValueInfo[];
 } {
-  const held = state.filter(({ key }) => !hostSchedule || key !== 'scalars');
   const infos = (end: 'input' | 'output') =>
-    held.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
+    state.map((tensor) => makeValueInfo(tensor[end], tensor.type, tensor.shape));
   const inputs = infos('input');
   if (hostSchedule) {
     groups.forEach(({ hyperparameters }, k) => {
@@ -309,7 +306,7 @@ export function stepGraphOf(layout: Layout): StepGraph {
   const output = [...outputs, ...reportInfos(reports, places.length)];
   const { node, initializer } = reachable(
     { node: builder.nodes, initializer: [...builder.constants.values()] },
-    output.map(({ name = '' }) => name),
+    output,
   );
   const model: Model = {
     irVersion: IR_VERSION,

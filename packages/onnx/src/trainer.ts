@@ -7,6 +7,7 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
+import type { CarryingForm } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
 import { OnnxModelError } from './errors.js';
 import { HybridForm } from './hybrid-form.js';
@@ -16,12 +17,14 @@ import type { Model } from './model/schema.js';
 import { withFloatValues } from './model/tensors.js';
 import { checkFeeds, type Feeds, type OrtModule, Runner, webgpuProvider } from './runtime.js';
 import {
+  checkPrefix,
   diagnose,
   evaluationModelOf,
   forwardModelOf,
   type GradientModel,
-  gradientModelOf,
+  graphOf,
   type ModelParameter,
+  plainOutputs,
   readParameters,
 } from './training-model.js';
 
@@ -70,10 +73,13 @@ export interface Context extends GradientModel {
   readonly ort: OrtModule;
   readonly source: Model;
   readonly parameters: readonly ModelParameter[];
+  /** What a step tells: the outputs of the model but the gradients. */
+  readonly outputs: readonly string[];
   readonly options: Omit<OptimizerOptions, 'placement'>;
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
   readonly freezable: boolean;
+  readonly carrying?: CarryingForm;
 }
 
 /** One of the ways to take a step. Calls come one after the other. */
@@ -123,6 +129,8 @@ export class OrtTrainer {
     model,
     loss,
     gradients,
+    carried = {},
+    averaged,
     forward,
     form = 'hybrid',
     sessionOptions = {},
@@ -135,14 +143,16 @@ export class OrtTrainer {
       const message = `form is ${JSON.stringify(form)}; give "hybrid" or "graph".`;
       throw new OnnxModelError('invalid-option', message, 'form', form);
     }
-    const source = read(model);
-    const parameters = readParameters(source, { loss, gradients });
-    const context: Context = {
+    const given = read(model);
+    const of = { loss, gradients, carried, ...(averaged && { averaged }) };
+    const parameters = readParameters(given, of);
+    checkPrefix(given, prefix);
+    let context: Context = {
+      ...of,
       ort,
-      source,
-      loss,
-      gradients,
+      source: given,
       parameters,
+      outputs: plainOutputs(graphOf(given), of).map(({ name = '' }) => name),
       options,
       sessionOptions,
       prefix,
@@ -154,9 +164,14 @@ export class OrtTrainer {
       throw new OnnxModelError('invalid-option', message, 'webgpu');
     }
     const arenas = arenaGroups(parameters, options);
-    const forwardModel = forward ? read(forward) : forwardModelOf(source, { loss, gradients });
+    const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
+    if (Object.keys(carried).length > 0) {
+      // Bundlers put it into a file of its own, as each form below: whoever has none never loads it.
+      const { CarryingForm } = await import('./carried.js');
+      const carrying = new CarryingForm(context);
+      context = { ...context, carrying, source: carrying.model };
+    }
     let started: Form;
-    // Bundlers put each form into a file of its own: whoever takes another never loads it.
     if (form === 'graph') {
       const { GraphForm } = await import('./graph-form.js');
       started = await GraphForm.create(context, arenas);
@@ -164,10 +179,9 @@ export class OrtTrainer {
       const { DeviceForm } = await import('./device-form.js');
       started = await DeviceForm.create(context, webgpu);
     } else {
-      const model = gradientModelOf(source, context, arenas, prefix);
-      started = new HybridForm(context, arenas, await Runner.create(ort, model, sessionOptions));
+      started = await HybridForm.create(context, arenas);
     }
-    return new OrtTrainer(context, started, forwardModel);
+    return new OrtTrainer(context, context.carrying?.around(started) ?? started, forwardModel);
   }
 
   #alive(): void {
@@ -247,6 +261,17 @@ export class OrtTrainer {
     });
   }
 
+  /**
+   * Sets running statistics to their mean over these batches, with the model in training form at x. Those
+   * of the steps are of y, while a model is evaluated at x: call this before you evaluate, export or save.
+   * Inputs that only the loss reads may be left out.
+   * @returns how many batches there were; without any, nothing changes
+   * @throws OnnxModelError, ParameterError as from {@link evaluate}
+   */
+  recalibrate(batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
+    return this.#next(() => this.context.carrying?.recalibrate(batches) ?? 0);
+  }
+
   /** x of every parameter, as copies. */
   evalParameters(): Promise<Record<string, Float32Array>> {
     return this.#next(() => this.form.points('x'));
@@ -257,10 +282,10 @@ export class OrtTrainer {
     return this.#next(() => this.form.points('y'));
   }
 
-  /** The forward model with x in its initializers; all else as it was, to the byte. */
+  /** The forward model with x and running statistics in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
     return this.#next(async () => {
-      const x = await this.form.points('x');
+      const x = { ...(await this.form.points('x')), ...this.context.carrying?.carried() };
       const { graph } = this.forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];
@@ -279,13 +304,16 @@ export class OrtTrainer {
     return this.#next(() => this.form.metrics());
   }
 
-  /** The training state as a safetensors file, the same for every backend. */
+  /**
+   * The training state as a safetensors file, the same for every backend; what the model carries is in it
+   * as tensors that the others pass by.
+   */
   save(): Promise<Uint8Array> {
     return this.#next(() => this.form.save());
   }
 
   /**
-   * Goes on from a checkpoint, of whatever backend and form.
+   * Goes on from a checkpoint, of whatever backend and form. Running statistics that it lacks stay.
    * @throws CheckpointError, ParameterError. Nothing has changed then.
    */
   load(checkpoint: Uint8Array): Promise<void> {

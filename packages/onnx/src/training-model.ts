@@ -1,9 +1,10 @@
 import { ParameterError } from '@schedule-free-adan/core';
 import { OnnxModelError } from './errors.js';
-import { GraphBuilder, reachable, type Value } from './graph.js';
+import { GraphBuilder, reachable } from './graph.js';
 import type { Arena, ParameterShape } from './layout.js';
 import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
 import {
+  byName,
   elementTypes,
   floatValues,
   makeValueInfo,
@@ -13,6 +14,7 @@ import {
   typeName,
 } from './model/tensors.js';
 import { type Feeds, Runner } from './runtime.js';
+import { stateName } from './state-layout.js';
 import type { Context } from './trainer.js';
 
 /** Oldest operator set whose operators the step uses as they are. */
@@ -24,6 +26,10 @@ export interface GradientModel {
   readonly loss: string;
   /** By parameter, the value that holds the gradient of the loss. A parameter is an initializer. */
   readonly gradients: Readonly<Record<string, string>>;
+  /** By initializer, the value that takes its place after a run: the running statistics of a normalization. */
+  readonly carried?: Readonly<Record<string, string>>;
+  /** By carried initializer, what it is a moving average of. */
+  readonly averaged?: Readonly<Record<string, string>>;
 }
 
 /** A parameter of a model, with the values that it begins with. */
@@ -62,19 +68,13 @@ export function graphOf(model: Model): Graph {
 
 /** Everything in a graph that has a name: what makes it, and its type as far as it is told. */
 function describe(graph: Graph) {
-  const made = new Set<string>();
-  for (const { name = '' } of [...(graph.input ?? []), ...(graph.initializer ?? [])])
-    made.add(name);
-  for (const { output = [] } of graph.node ?? []) for (const name of output) made.add(name);
-  const infos = new Map<string, ValueInfo>();
-  for (const info of [
-    ...(graph.valueInfo ?? []),
-    ...(graph.input ?? []),
-    ...(graph.output ?? []),
-  ]) {
-    infos.set(info.name ?? '', info);
-  }
-  return { made, infos };
+  const { input = [], output = [], valueInfo = [], initializer = [], node = [] } = graph;
+  const computed = node.flatMap(({ output: names = [] }) => names);
+  const made = new Set([
+    ...byName<{ name?: string }>([...input, ...initializer]).keys(),
+    ...computed,
+  ]);
+  return { made, infos: byName([...valueInfo, ...input, ...output]) };
 }
 
 /** Throws unless a value, as far as its type is told, is float32 of that shape. */
@@ -153,24 +153,14 @@ export function readParameters(model: Model, { loss, gradients }: GradientModel)
   });
 }
 
-export function checkPrefix(graph: Graph, prefix: string): void {
-  const { made } = describe(graph);
+export function checkPrefix(model: Model, prefix: string): void {
+  const { made } = describe(graphOf(model));
   for (const name of made) {
     if (prefix === '' || name.startsWith(prefix)) {
       const message = `The model has a value '${name}' already; give another prefix than '${prefix}'.`;
       refuse('invalid-option', message, 'prefix', prefix);
     }
   }
-}
-
-/** Cuts parameters out of the arenas of their groups, under the names that the model knows them by. */
-export function promote(b: GraphBuilder, groups: readonly Arena[], arenas: readonly Value[]): void {
-  groups.forEach(({ places, length }, k) => {
-    for (const { name, shape, start, end } of places) {
-      const part = end - start === length ? arenas[k]! : b.slice(arenas[k]!, start, end);
-      b.reshape(part, shape, name);
-    }
-  });
 }
 
 /** A value's type for an output, as far as the graph tells. */
@@ -180,44 +170,63 @@ const outputInfo = (graph: Graph, name: string): ValueInfo =>
     type: { tensorType: { elemType: elementTypes.float32 } },
   };
 
-/** The same model around other nodes and outputs; initializers that became values are gone. */
-export function assemble(
+/** The input of a model with the parameters of a group. */
+export const arenaName = (prefix: string, group: number) => stateName(prefix, group, 'parameter');
+
+/**
+ * The model with its parameters cut out of arenas, under the names that it knows them by, and with
+ * other outputs.
+ * @param after what comes behind the model's own nodes; `append` adds to it
+ */
+export function withArenas(
   model: Model,
-  parts: { before: GraphBuilder; after?: GraphBuilder },
-  more: {
-    inputs: readonly ValueInfo[];
-    outputs: readonly ValueInfo[];
-    names: ReadonlySet<string>;
+  groups: readonly Arena[],
+  after: GraphBuilder,
+  append: (graph: Graph) => {
+    readonly inputs?: readonly ValueInfo[];
+    readonly outputs: readonly ValueInfo[];
   },
 ): Model {
-  const graph = model.graph!;
-  const { before, after } = parts;
-  const constants = [before, after].flatMap((b) => (b ? [...b.constants.values()] : []));
-  const unique = [...new Map(constants.map((tensor) => [tensor.name, tensor])).values()];
-  const kept = (graph.initializer ?? []).filter(({ name = '' }) => !more.names.has(name));
+  const graph = graphOf(model);
+  const { prefix } = after;
+  const before = new GraphBuilder(`${prefix}cut/`);
+  const cut = new Set<string>();
+  const arenas = groups.map(({ places, length }, k) => {
+    const arena = arenaName(prefix, k);
+    for (const { name, shape, start, end } of places) {
+      const part = end - start === length ? arena : before.slice(arena, start, end);
+      before.reshape(part, shape, name);
+      cut.add(name);
+    }
+    return makeValueInfo(arena, 'float32', [length]);
+  });
+  const { inputs = [], outputs } = append(graph);
+  const kept = <T extends { name?: string }>(list: readonly T[] = []) =>
+    list.filter(({ name = '' }) => !cut.has(name));
   const { node, initializer, values } = reachable(
     {
-      node: [...before.nodes, ...(graph.node ?? []), ...(after?.nodes ?? [])],
-      initializer: [...kept, ...unique],
+      node: [...before.nodes, ...(graph.node ?? []), ...after.nodes],
+      initializer: [
+        ...kept(graph.initializer),
+        ...before.constants.values(),
+        ...after.constants.values(),
+      ],
     },
-    more.outputs.map(({ name = '' }) => name),
+    outputs,
   );
-  const input = (graph.input ?? []).filter(({ name = '' }) => !more.names.has(name));
+  const own = [...byName([...arenas, ...inputs])].filter(([name]) => values.has(name));
   return {
     ...model,
     graph: {
       ...graph,
       node,
       initializer,
-      input: [...input, ...more.inputs.filter(({ name = '' }) => values.has(name))],
-      output: [...more.outputs],
-      valueInfo: (graph.valueInfo ?? []).filter(({ name = '' }) => !more.names.has(name)),
+      input: [...kept(graph.input), ...own.map(([, info]) => info)],
+      output: [...outputs],
+      valueInfo: kept(graph.valueInfo),
     },
   };
 }
-
-export const namesOf = (groups: readonly Arena[]) =>
-  new Set(groups.flatMap(({ places }) => places.map(({ name }) => name)));
 
 /** Outputs of the model that are no gradients, the loss first. */
 export function plainOutputs(graph: Graph, { loss, gradients }: GradientModel): ValueInfo[] {
@@ -227,93 +236,31 @@ export function plainOutputs(graph: Graph, { loss, gradients }: GradientModel): 
   return [outputInfo(graph, loss), ...others];
 }
 
-/** Names of the arenas in the models of the hybrid form: parameters in, gradients out. */
-export const arenaNames = (prefix: string, group: number) => ({
-  parameters: `${prefix}${group}/parameters`,
-  gradients: `${prefix}${group}/gradients`,
-});
-
-/**
- * The model with its parameters in arenas, and its gradients as well: for a step taken elsewhere.
- */
-export function gradientModelOf(
-  model: Model,
-  of: GradientModel,
-  groups: readonly Arena[],
-  prefix: string,
-): Model {
-  const graph = graphOf(model);
-  checkPrefix(graph, prefix);
-  const [before, after] = [new GraphBuilder(`${prefix}cut/`), new GraphBuilder(prefix)];
-  const names = groups.map((_, k) => arenaNames(prefix, k));
-  promote(
-    before,
-    groups,
-    names.map(({ parameters }) => parameters),
-  );
-  const filled = groups.flatMap(({ places, length }, k) =>
-    places.length > 0 ? [{ places, length, ...names[k]! }] : [],
-  );
-  for (const { places, length, gradients } of filled) {
-    const flat = places
-      .filter(({ start, end }) => end > start || length === 0)
-      .map(({ name, start, end }) => after.reshape(of.gradients[name]!, [end - start]));
-    after.concat(flat, gradients);
-  }
-  return assemble(
-    model,
-    { before, after },
-    {
-      names: namesOf(groups),
-      inputs: filled.map((g) => makeValueInfo(g.parameters, 'float32', [g.length])),
-      outputs: [
-        ...plainOutputs(graph, of),
-        ...filled.map((g) => makeValueInfo(g.gradients, 'float32', [g.length])),
-      ],
-    },
-  );
-}
-
 /** What a user evaluates and exports: the model without its gradients, and what only they need. */
 export function forwardModelOf(model: Model, of: GradientModel): Model {
   const graph = graphOf(model);
   const wanted = new Set(plainOutputs(graph, of).map(({ name }) => name));
   const output = (graph.output ?? []).filter(({ name }) => wanted.has(name));
   if (output.length === 0) output.push(outputInfo(graph, of.loss));
-  const { node, initializer, values } = reachable(
-    graph,
-    output.map(({ name = '' }) => name),
-  );
+  const { node, initializer, values } = reachable(graph, output);
   const input = (graph.input ?? []).filter(({ name = '' }) => values.has(name));
   return { ...model, graph: { ...graph, node, initializer, input, output } };
 }
 
 /** A forward model whose parameters are an input: each group's arena. */
 export function evaluationModelOf(forward: Model, groups: readonly Arena[], prefix: string): Model {
-  const graph = graphOf(forward);
-  checkPrefix(graph, prefix);
-  const before = new GraphBuilder(`${prefix}cut/`);
-  const held = new Map((graph.initializer ?? []).map((tensor) => [tensor.name ?? '', tensor]));
-  for (const { places } of groups) {
-    for (const { name, shape } of places) {
-      const tensor = held.get(name);
-      if (tensor && String(shapeOf(tensor)) !== String(shape)) {
-        const message = `'${name}' has shape [${shapeOf(tensor)}] in the forward model, not [${shape}].`;
-        refuse('wrong-shape', message, name, shapeOf(tensor));
-      }
+  checkPrefix(forward, prefix);
+  const held = byName(graphOf(forward).initializer);
+  for (const { name, shape } of groups.flatMap(({ places }) => places)) {
+    const tensor = held.get(name);
+    if (tensor && String(shapeOf(tensor)) !== String(shape)) {
+      const message = `'${name}' has shape [${shapeOf(tensor)}] in the forward model, not [${shape}].`;
+      refuse('wrong-shape', message, name, shapeOf(tensor));
     }
   }
-  const arenas = groups.map((_, k) => arenaNames(prefix, k).parameters);
-  promote(before, groups, arenas);
-  return assemble(
-    forward,
-    { before },
-    {
-      names: namesOf(groups),
-      inputs: groups.map(({ length }, k) => makeValueInfo(arenas[k]!, 'float32', [length])),
-      outputs: graph.output ?? [],
-    },
-  );
+  return withArenas(forward, groups, new GraphBuilder(prefix), ({ output = [] }) => ({
+    outputs: output,
+  }));
 }
 
 /** Throws if a gradient has another size than its parameter: a batch may decide it. */
@@ -331,13 +278,13 @@ export function checkSizes(
 
 /** Looks into what a runtime gave up on: its errors name no gradient. */
 export async function diagnose(context: Context, batches: readonly Feeds[]): Promise<void> {
-  const { ort, source, gradients, sessionOptions } = context;
+  const { ort, source, gradients, sessionOptions, carrying } = context;
   const output = [...new Set(Object.values(gradients))].map((name) => ({ name }));
   const model = { ...source, graph: { ...source.graph, output } };
   const runner = await Runner.create(ort, model, sessionOptions);
   try {
     for (const batch of batches) {
-      const results = await runner.run(runner.pick(batch));
+      const results = await runner.run(runner.pick({ ...batch, ...carrying?.feeds }));
       checkSizes(context, (name) => results[gradients[name]!]?.dims);
     }
   } finally {

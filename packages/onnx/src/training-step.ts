@@ -1,4 +1,4 @@
-import { GraphBuilder } from './graph.js';
+import { carryingModelOf } from './carried.js';
 import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
 import { type Layout, makeLayout } from './state-layout.js';
@@ -12,15 +12,12 @@ import {
   stateInfos,
 } from './step-graph.js';
 import {
-  assemble,
   checkPrefix,
   type GradientModel,
-  graphOf,
   type ModelParameter,
-  namesOf,
   plainOutputs,
-  promote,
   readParameters,
+  withArenas,
 } from './training-model.js';
 
 export interface TrainingStep {
@@ -40,40 +37,43 @@ export function appendOptimizer(
   {
     loss,
     gradients,
+    carried = {},
+    averaged: _,
     prefix = 'adan/',
     freezable = false,
     ...options
   }: GradientModel & StepGraphOptions,
 ): TrainingStep {
-  const parameters = readParameters(model, { loss, gradients });
+  const of = { loss, gradients, carried };
+  const parameters = readParameters(model, of);
+  checkPrefix(model, prefix);
   const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
-  return { ...trainingStepOf(model, { loss, gradients }, layout), parameters };
+  if (Object.keys(carried).length === 0)
+    return { ...trainingStepOf(model, of, layout), parameters };
+  const { model: source, ...places } = carryingModelOf(model, of, prefix);
+  const made = trainingStepOf(source, of, layout);
+  made.model.metadataProps.push({
+    key: 'schedule-free-adan.carried',
+    value: JSON.stringify(places),
+  });
+  return { ...made, parameters };
 }
 
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
-  const graph = graphOf(model);
-  checkPrefix(graph, layout.prefix);
-  const before = new GraphBuilder(`${layout.prefix}cut/`);
-  const arenas = layout.groups.map(
-    (_, k) => layout.state.find((s) => s.group === k && s.key === 'parameter')?.input ?? '',
-  );
-  promote(before, layout.groups, arenas);
   const after = new StepBuilder(layout.prefix);
-  const reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
-  const { inputs, outputs } = stateInfos(layout);
-  const made = assemble(
-    model,
-    { before, after },
-    {
-      names: namesOf(layout.groups),
+  let reports: Reports = {};
+  const made = withArenas(model, layout.groups, after, (graph) => {
+    reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
+    const { inputs, outputs } = stateInfos(layout);
+    return {
       inputs,
       outputs: [
         ...plainOutputs(graph, of),
         ...outputs,
         ...reportInfos(reports, layout.names.length),
       ],
-    },
-  );
+    };
+  });
   const metadataProps = [...(model.metadataProps ?? []), ...metadata(layout)];
   return { model: { ...made, metadataProps }, layout, reports };
 }

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { ModelProtoSchema } from 'onnx-buf';
+import { AttributeProto_AttributeType, ModelProtoSchema } from 'onnx-buf';
 import * as ort from 'onnxruntime-web';
 import { describe, expect, test } from 'vitest';
 import {
@@ -13,6 +13,9 @@ import {
   type Graph,
   inlineExternalData,
   type Model,
+  makeAttribute,
+  makeNode,
+  makeTensor,
   OnnxFormatError,
   OnnxModelError,
 } from '../src/model/index.js';
@@ -109,6 +112,57 @@ test('functions, subgraphs and fields of the future are kept', () => {
   // Field 30: three bytes; field 31: a varint.
   const future = Uint8Array.of(...bytes, 0xf2, 1, 3, 7, 8, 9, 0xf8, 1, 5);
   expect(encodeModel(decodeModel(future))).toEqual(future);
+});
+
+test('a file may come as a Buffer, which is a part of some memory', () => {
+  const f = Float32Array.of(5, 6);
+  const model: Model = {
+    graph: {
+      node: [makeNode('Some', [], ['y'], { alpha: { f: 3 }, scales: { floats: f } })],
+      initializer: [
+        makeTensor('w', 'float32', [2], [1, 2]),
+        { name: 'v', dims: [2], dataType: 1, floatData: f },
+      ],
+    },
+  };
+  const { graph } = decodeModel(Buffer.from(encodeModel(model)));
+  expect(graph!.initializer!.map(floatValues)).toEqual([Float32Array.of(1, 2), f]);
+  expect(graph!.node![0]!.attribute).toMatchObject([{ f: 3 }, { floats: f }]);
+});
+
+test('what makes nodes and attributes writes what others read', () => {
+  const inner: Graph = { name: 'inner', node: [makeNode('Relu', ['x'], ['y'])] };
+  const attributes = {
+    axis: -1,
+    end: 2n ** 63n - 1n,
+    perm: [1, 0],
+    mode: 'linear',
+    alpha: { f: 1 },
+    scales: { floats: Float32Array.of(1, 2) },
+    value: { t: makeTensor('', 'int64', [1], [7]) },
+    then_branch: { g: inner },
+  };
+  const node = makeNode('Some', ['a', ''], ['b'], attributes, { name: 'n', domain: 'd' });
+  const read = fromBinary(ModelProtoSchema, encodeModel({ graph: { node: [node] } })).graph!;
+  expect(read.node[0]).toMatchObject({
+    opType: 'Some',
+    input: ['a', ''],
+    output: ['b'],
+    name: 'n',
+    domain: 'd',
+    attribute: [
+      { name: 'axis', type: AttributeProto_AttributeType.INT, i: -1n },
+      { name: 'end', type: AttributeProto_AttributeType.INT, i: 2n ** 63n - 1n },
+      { name: 'perm', type: AttributeProto_AttributeType.INTS, ints: [1n, 0n] },
+      { name: 'mode', type: AttributeProto_AttributeType.STRING },
+      { name: 'alpha', type: AttributeProto_AttributeType.FLOAT, f: 1 },
+      { name: 'scales', type: AttributeProto_AttributeType.FLOATS, floats: [1, 2] },
+      { name: 'value', type: AttributeProto_AttributeType.TENSOR, t: { dims: [1n] } },
+      { name: 'then_branch', type: AttributeProto_AttributeType.GRAPH, g: { name: 'inner' } },
+    ],
+  });
+  expect(makeNode('Relu', ['x'], ['y'])).toEqual({ opType: 'Relu', input: ['x'], output: ['y'] });
+  expect(() => makeAttribute('alpha', 0.5)).toThrow(/'alpha' is 0.5, .* give .* \{ f: 0.5 \}/);
 });
 
 describe('bytes that are no model', () => {

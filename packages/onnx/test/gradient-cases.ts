@@ -1,13 +1,15 @@
 import {
+  type AttributeValue,
   elementTypes,
   type Model,
+  makeNode,
   makeTensor,
   makeValueInfo,
   type Node,
   type Tensor,
 } from '../src/model/index.js';
 
-type Attributes = Readonly<Record<string, number | string | readonly number[] | { f: number }>>;
+type Attributes = Readonly<Record<string, AttributeValue>>;
 
 /** One operator on parameters, all of which are differentiated, and constants. */
 export interface GradientCase {
@@ -545,31 +547,22 @@ export function modelOf(one: GradientCase): Model {
   }
   const ys = Array.from({ length: outputs }, (_, i) => `y${i}`);
   const nodes: Node[] = [
-    {
-      opType: op,
-      input: Array.from(input, (name) => name ?? ''),
-      output: [...ys, ...Array.from({ length: unread }, (_, i) => `unread${i}`)],
-      attribute: Object.entries(attributes).map(([name, value]) =>
-        typeof value === 'string'
-          ? { name, s: new TextEncoder().encode(value), type: 3 }
-          : typeof value === 'number'
-            ? { name, i: value, type: 2 }
-            : 'f' in value
-              ? { name, f: value.f, type: 1 }
-              : { name, ints: [...value], type: 7 },
-      ),
-    },
+    makeNode(
+      op,
+      Array.from(input, (name) => name ?? ''),
+      [...ys, ...Array.from({ length: unread }, (_, i) => `unread${i}`)],
+      attributes,
+    ),
   ];
-  const node = (opType: string, from: string[], to: string, a: Node['attribute'] = []) =>
-    nodes.push({ opType, input: from, output: [to], attribute: a });
+  const node = (opType: string, from: string[], to: string, more?: Attributes) =>
+    nodes.push(makeNode(opType, from, [to], more));
   initializer.push(makeTensor('third', 'float32', [], [1 / 3]));
-  const noDims = [{ name: 'keepdims', i: 0, type: 2 }];
   ys.forEach((y, i) => {
     node('Mul', [y, y], `square${i}`);
     node('Mul', [`square${i}`, y], `cube${i}`);
     node('Mul', [`cube${i}`, 'third'], `part${i}`);
     node('Add', [`part${i}`, y], `whole${i}`);
-    node('ReduceSum', [`whole${i}`], i === 0 ? 'sum0' : `term${i}`, noDims);
+    node('ReduceSum', [`whole${i}`], i === 0 ? 'sum0' : `term${i}`, { keepdims: 0 });
     if (i > 0) node('Add', [`sum${i - 1}`, `term${i}`], `sum${i}`);
   });
   const last = `sum${outputs - 1}`;

@@ -99,17 +99,31 @@ describe('in float64, against central differences', () => {
   });
 });
 
+const dropout: GradientCase = {
+  name: 'Dropout',
+  op: 'Dropout',
+  parameters: [[8, 5]],
+  constants: { 1: { shape: [], values: [0.25] }, 2: { shape: [], values: [1] } },
+};
+/** Some of all, and the gradient is that of what is left. */
+const expectDropped = (y: ArrayLike<number>, gradient: ArrayLike<number>) => {
+  const x = valuesOf(dropout)[0]!;
+  const left = Array.from(
+    y,
+    (v, i) => v !== 0 && near([v], [x[i]! / 0.75], 1e-6, 'y') === undefined,
+  );
+  expect(left.filter(Boolean).length).toBeGreaterThan(20);
+  expect(left.filter(Boolean).length).toBeLessThan(38);
+  const wanted = left.map((kept, i) => (kept ? (y[i]! ** 2 + 1) / 0.75 : 0));
+  near(gradient, wanted, 1e-5, 'p0');
+};
+
 describe.each<[string, OrtModule]>([
   ['wasm', web],
   ['node', native],
 ])('in float32 on %s, against float64', (_, ort) => {
   test('Dropout in training gives to what it kept', async () => {
-    const one: GradientCase = {
-      name: 'Dropout',
-      op: 'Dropout',
-      parameters: [[40]],
-      constants: { 1: { shape: [], values: [0.25] }, 2: { shape: [], values: [1] } },
-    };
+    const one = dropout;
     const { model, gradients, forward } = await makeTrainable(modelOf(one), {
       ort,
       loss: lossOf(one),
@@ -119,16 +133,12 @@ describe.each<[string, OrtModule]>([
       const session = await ort.InferenceSession.create(
         encodeModel(withInputs(source, one, wanted)),
       );
-      const results = await session.run({ p0: new ort.Tensor('float32', values, [40]) });
+      const results = await session.run({ p0: new ort.Tensor('float32', values, [8, 5]) });
       await session.release();
       return [results.y0!, results[wanted.p0 ?? 'y0']!].map(({ data }) => data as Float32Array);
     };
     const [y, gradient] = await run(model, gradients);
-    const dropped = y!.filter((v) => v === 0).length;
-    expect(dropped).toBeGreaterThan(0);
-    expect(dropped).toBeLessThan(30);
-    const kept = Array.from(y!, (v) => (v === 0 ? 0 : (v * v + 1) / 0.75));
-    near(gradient!, kept, 1e-5, 'p0');
+    expectDropped(y!, gradient!);
     // What is evaluated has none of it.
     const [evaluated] = await run(forward, {});
     expect([...evaluated!]).toEqual([...values]);
@@ -201,6 +211,16 @@ describe('on webgpu', () => {
     },
   );
 
+  test('alone, Dropout in training gives to what it kept', async () => {
+    const options = { ort: native, loss: lossOf(dropout) };
+    const { model, gradients } = await makeTrainable(modelOf(dropout), options);
+    const x = Float64Array.from(valuesOf(dropout)[0]!);
+    const feeds = { p0: { shape: [8, 5], data: x } };
+    const { outputs, error = '' } = await run(withInputs(model, dropout, gradients), feeds);
+    expect(error).toBe('');
+    expectDropped(outputs!.y0!.data, outputs![gradients.p0!]!.data);
+  });
+
   test.each(cases.filter(({ name }) => /^GroupNormalization /.test(name)))(
     'with the CPU for what has no kernel: $name',
     async (one) => {
@@ -227,7 +247,14 @@ describe('on webgpu', () => {
     return Math.max(...wanted.map((v, i) => Math.abs(v - outputs!.y0!.data[i]!)));
   };
 
-  test.each(['LogSoftmax', 'Sum', 'Mean', 'Dropout'])(
+  test('still has no kernel for BatchNormalization in training', async () => {
+    const one = cases.find(({ attributes }) => attributes?.training_mode)!;
+    const { feeds } = await prepare(one);
+    const { error } = await run(withInputs(modelOf(one), one, {}), feeds);
+    expect(error).toMatch(/trainingMode is not supported/);
+  });
+
+  test.each(['LogSoftmax', 'Sum', 'Mean', 'Dropout', 'RandomUniformLike'])(
     'still has no kernel for %s, so that we put others in its place',
     async (op) => {
       const one = { name: op, op, parameters: op.length < 5 ? [[2], [2]] : [[2]] };

@@ -14,6 +14,7 @@ import {
   decodeModel,
   encodeModel,
   type Model,
+  makeNode,
   makeTensor,
   makeValueInfo,
   type Node,
@@ -41,7 +42,7 @@ function stack(): Model {
     );
   const op = (block: number, opType: string, input: string[]) => {
     const output = `block${block}/${opType}_${nodes.length}`;
-    nodes.push({ opType, input, output: [output], name: output });
+    nodes.push(makeNode(opType, input, [output], {}, { name: output }));
     return output;
   };
   let x = 'x';

@@ -1,9 +1,12 @@
+import { scheduleFreeAdan } from '@schedule-free-adan/core';
+import { HostBackend } from '@schedule-free-adan/core/host';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
 import { OrtTrainer } from '../src/index.js';
-import { type Model, makeTensor } from '../src/model/index.js';
+import { encodeModel, type Model, makeTensor } from '../src/model/index.js';
+import { scalarNames } from '../src/state-layout.js';
 import { appendOptimizer, buildStepGraph } from '../src/step-graph-entry.js';
-import { digitsModel, gradients } from './support.js';
+import { digitsModel, gradients, noise } from './support.js';
 
 test('a step graph says what it is, and uses standard operators only', () => {
   const parameters = Array.from({ length: 30 }, (_, k) => ({ name: `p${k}`, shape: [k + 1] }));
@@ -14,6 +17,44 @@ test('a step graph says what it is, and uses standard operators only', () => {
   expect(new Set(model.graph!.node!.map(({ domain = '' }) => domain))).toEqual(new Set(['']));
   // One reshape for each parameter, and the rule only once.
   expect(model.graph!.node!.length).toBeLessThan(30 + 120);
+});
+
+test.each([
+  {},
+  { warmupSteps: 5, r: 1, weightLrPower: 1, maxGradNorm: 0.5, weightDecay: 0.1 },
+  { scheduleFree: false, learningRate: 0.02, warmupSteps: 3 },
+])('a step graph counts by itself as the core does: %j', async (options) => {
+  const { model, layout } = buildStepGraph([{ name: 'w', shape: [4] }], options);
+  const session = await ort.InferenceSession.create(encodeModel(model));
+  const backend = new HostBackend();
+  const start = Float32Array.of(1, -2, 3, 0.5);
+  const optimizer = scheduleFreeAdan(backend, { w: backend.upload(start, [4]) }, options);
+  const { learningRate } = optimizer.groups[0]!;
+  const zeros = { float32: Float32Array, float64: Float64Array };
+  let state = layout.state.map(({ key, type, shape }) => {
+    const values = new zeros[type](shape.reduce((a, b) => a * b, 1));
+    if (key === 'parameter' || key === 'z') values.set(start);
+    if (key === 'scalars') values[scalarNames.indexOf('learningRate')] = learningRate;
+    return new ort.Tensor(type as 'float32', values as Float32Array, shape);
+  });
+  for (let t = 0; t < 20; t++) {
+    const gradient = noise(4, t);
+    const feeds = Object.fromEntries(layout.state.map(({ input }, i) => [input, state[i]!]));
+    const results = await session.run({ ...feeds, w: new ort.Tensor('float32', gradient, [4]) });
+    state = layout.state.map(({ output }) => results[output]! as (typeof state)[number]);
+    optimizer.step({ w: backend.upload(gradient, [4]) });
+  }
+  const after = (key: string) =>
+    state[layout.state.findIndex((tensor) => tensor.key === key)]!.data;
+  const { scalars } = optimizer.groups[0]!;
+  const wanted = scalarNames.map((name) => ({ ...scalars, learningRate })[name]);
+  wanted.forEach((value, i) => {
+    expect(after('scalars')[i]).toBeCloseTo(value, 12);
+  });
+  optimizer.parameter('w').data.forEach((value, i) => {
+    expect(after('parameter')[i]).toBeCloseTo(value, 5);
+  });
+  await session.release();
 });
 
 describe('a model that does not fit is refused by name', () => {

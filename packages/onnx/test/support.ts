@@ -1,5 +1,5 @@
-import type { Model, Node } from '../src/model/index.js';
-import { makeTensor, makeValueInfo } from '../src/model/index.js';
+import type { AttributeValue, Model } from '../src/model/index.js';
+import { makeNode, makeTensor, makeValueInfo } from '../src/model/index.js';
 
 /** Numbers in (-1, 1), the same for the same seed. */
 export function noise(length: number, seed: number): Float32Array {
@@ -10,14 +10,12 @@ export function noise(length: number, seed: number): Float32Array {
   });
 }
 
-const node = (opType: string, input: string[], output: string, attributes: object = {}): Node => ({
-  opType,
-  input,
-  output: [output],
-  attribute: Object.entries(attributes).map(([name, value]) =>
-    Array.isArray(value) ? { name, ints: value, type: 7 } : { name, i: value, type: 2 },
-  ),
-});
+const node = (
+  opType: string,
+  input: string[],
+  output: string,
+  attributes?: Record<string, AttributeValue>,
+) => makeNode(opType, input, [output], attributes);
 
 /** Layers of the digits network, with weights that every runtime can be given. */
 export const sizes = [784, 64, 10] as const;

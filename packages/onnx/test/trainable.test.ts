@@ -13,7 +13,13 @@ import {
   softmaxCrossEntropy,
 } from '../src/autodiff/index.js';
 import { OrtTrainer } from '../src/index.js';
-import { decodeModel, type Model, makeTensor, makeValueInfo } from '../src/model/index.js';
+import {
+  decodeModel,
+  type Model,
+  makeNode,
+  makeTensor,
+  makeValueInfo,
+} from '../src/model/index.js';
 import type { OrtModule } from '../src/runtime.js';
 import { initialWeights } from './support.js';
 
@@ -25,12 +31,8 @@ const runtimes: [string, OrtModule][] = [
 
 /** 784-64-10 without anything for training; any batch. */
 function forwardModel(opset = 13, middle = 'Relu'): Model {
-  const node = (opType: string, input: string[], output: string) => ({
-    opType,
-    input,
-    output: [output],
-    name: `the ${opType} of ${output}`,
-  });
+  const node = (opType: string, input: string[], output: string) =>
+    makeNode(opType, input, [output], {}, { name: `the ${opType} of ${output}` });
   return {
     irVersion: 8,
     opsetImport: [{ domain: '', version: opset }],
@@ -91,7 +93,7 @@ describe.each(runtimes)('on %s', (_, ort) => {
   ])('the loss goes down: %s', async (name, loss) => {
     const model = forwardModel();
     if (name === 'binary, of probabilities') {
-      model.graph!.node!.push({ opType: 'Sigmoid', input: ['logits'], output: ['p'] });
+      model.graph!.node!.push(makeNode('Sigmoid', ['logits'], ['p']));
       model.graph!.output = [makeValueInfo('p', 'float32', ['n', 10])];
     }
     const trainer = await OrtTrainer.create({
@@ -112,12 +114,16 @@ test.each(runtimes)('statistics of a batch normalize it in training, on %s', asy
   const model = forwardModel(14);
   const { graph } = model;
   const add = graph!.node!.findIndex(({ output }) => output![0] === 'pre');
-  graph!.node!.splice(add + 1, 0, {
-    opType: 'BatchNormalization',
-    input: ['pre', 'scale', 'shift', 'mean', 'variance'],
-    output: ['normal', 'mean now', 'variance now'],
-    attribute: [{ name: 'training_mode', i: 1, type: 2 }],
-  });
+  graph!.node!.splice(
+    add + 1,
+    0,
+    makeNode(
+      'BatchNormalization',
+      ['pre', 'scale', 'shift', 'mean', 'variance'],
+      ['normal', 'mean now', 'variance now'],
+      { training_mode: 1 },
+    ),
+  );
   graph!.node![add + 2]!.input = ['normal'];
   const channels = (name: string, value: number) =>
     makeTensor(name, 'float32', [64], new Float32Array(64).fill(value));
@@ -200,13 +206,11 @@ describe('what can not be trained is refused before anything runs', () => {
   test('a way through another float type', async () => {
     const model = forwardModel(13, 'Cast');
     const { node } = model.graph!;
-    const to = (type: bigint) => [{ name: 'to', type: 2, i: type }];
-    const there = { opType: 'Cast', name: 'widen', input: ['pre'], output: ['wide'] };
     node!.splice(
       2,
       1,
-      { ...there, attribute: to(11n) },
-      { ...node![2]!, input: ['wide'], attribute: to(1n) },
+      makeNode('Cast', ['pre'], ['wide'], { to: 11 }, { name: 'widen' }),
+      makeNode('Cast', ['wide'], ['h'], { to: 1 }),
     );
     await expect(
       makeTrainable(model, { ort: native, loss: softmaxCrossEntropy() }),

@@ -3,23 +3,21 @@ import { describe, expect, test } from 'vitest';
 import { changes } from '../src/autodiff/changes.js';
 import { upgrade } from '../src/autodiff/upgrade.js';
 import {
-  type Attribute,
+  type AttributeValue,
   encodeModel,
   type Model,
+  makeNode,
   makeTensor,
   makeValueInfo,
   type Tensor,
 } from '../src/model/index.js';
 import { noise } from './support.js';
 
-type Attributes = Readonly<
-  Record<string, number | string | readonly number[] | { f: number } | { floats: number[] }>
->;
 interface Case {
   readonly op: string;
   readonly opset: number;
   readonly shape: readonly number[];
-  readonly attributes?: Attributes;
+  readonly attributes?: Readonly<Record<string, AttributeValue>>;
   readonly more?: readonly Tensor[];
   readonly outputs?: number;
 }
@@ -40,7 +38,7 @@ const cases: Case[] = [
     op: 'Upsample',
     opset: 7,
     shape: [1, 1, 2, 3],
-    attributes: { mode: 'nearest', scales: { floats: [1, 1, 2, 2] } },
+    attributes: { mode: 'nearest', scales: { floats: Float32Array.of(1, 1, 2, 2) } },
   },
   {
     op: 'Upsample',
@@ -111,21 +109,15 @@ const cases: Case[] = [
   },
 ];
 
-function modelOf({ op, opset, shape, attributes = {}, more = [], outputs = 1 }: Case): Model {
+function modelOf({ op, opset, shape, attributes, more = [], outputs = 1 }: Case): Model {
   const output = Array.from({ length: outputs }, (_, i) => `y${i}`);
-  const attribute = Object.entries(attributes).map(([name, value]): Attribute => {
-    if (typeof value === 'number') return { name, i: value, type: 2 };
-    if (typeof value === 'string') return { name, s: new TextEncoder().encode(value), type: 3 };
-    if ('floats' in value) return { name, floats: Float32Array.from(value.floats), type: 6 };
-    return 'f' in value ? { name, f: value.f, type: 1 } : { name, ints: [...value], type: 7 };
-  });
   const names = more.map(({ name = '' }) => name);
   return {
     irVersion: 4,
     opsetImport: [{ domain: '', version: opset }],
     graph: {
       name: 'of old',
-      node: [{ opType: op, input: ['x', ...names], output, attribute }],
+      node: [makeNode(op, ['x', ...names], output, attributes)],
       initializer: [...more],
       input: [makeValueInfo('x', 'float32', shape)],
       output: output.map((name) => ({ name, type: { tensorType: { elemType: 1 } } })),

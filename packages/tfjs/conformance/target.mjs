@@ -1,5 +1,6 @@
 // What `npm run conformance` and the tests check of this package: the tf.Optimizer that users hold,
 // with its variables, on the tfjs backend that is active. It runs in Node and in a page.
+import { ownMethods } from '@schedule-free-adan/conformance';
 import { scheduleFreeAdan, TfjsBackend } from '@schedule-free-adan/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -51,14 +52,7 @@ const subject =
       evalParameters: async () => read(optimizer.evalParameters(), true),
       trainParameters: async () => read(optimizer.trainParameters(), true),
       parameters: async () => read(Object.fromEntries(variables.map((v) => [v.name, v])), false),
-      train: () => optimizer.train(),
-      eval: () => optimizer.eval(),
-      withEvalParameters: (fn) => optimizer.withEvalParameters(fn),
-      setLearningRate: (value, group) => {
-        optimizer.groups[group].learningRate = value;
-      },
-      restart: () => optimizer.restart(),
-      metrics: () => optimizer.metrics(),
+      ...ownMethods(optimizer),
       save: () => optimizer.saveCheckpoint(),
       load: (checkpoint) => inside(() => optimizer.loadCheckpoint(checkpoint, variables)),
       dispose: () =>

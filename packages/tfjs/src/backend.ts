@@ -16,6 +16,7 @@ const float32 = (values: FloatArray) =>
  */
 export class TfjsBackend implements Backend<tf.Tensor> {
   readonly dtype = 'float32';
+  /** Whether a fused step is taken where there is one. */
   readonly fused: boolean;
 
   /** `fused: false` composes every step of tf operations, also where there is something faster. */

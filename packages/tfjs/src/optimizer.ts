@@ -1,8 +1,10 @@
 import {
+  CheckpointError,
   type Group,
   type Metrics,
   type Mode,
   type OptimizerOptions,
+  OptionError,
   type ScheduleFreeAdan,
   StateError,
   scheduleFreeAdan,
@@ -59,8 +61,14 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
   #home = '';
 
   /** @throws OptionError that names the option, its value and what is allowed */
-  constructor({ fused = true, ...options }: TfjsOptions = {}) {
+  constructor(given: TfjsOptions = {}) {
     super();
+    // tf.train.adam(0.001) takes a number, which would be lost here without a word.
+    if (Object(given) !== given) {
+      const message = `The options are ${given}; give an object, as in { learningRate: 0.03 }.`;
+      throw new OptionError('invalid-option', message, 'options', given);
+    }
+    const { fused = true, ...options } = given;
     this.#backend = new TfjsBackend({ fused });
     this.#core = this.#make(new Map(), options);
   }
@@ -194,6 +202,10 @@ export class ScheduleFreeAdanOptimizer extends tf.Optimizer {
    * Nothing has changed then.
    */
   loadCheckpoint(checkpoint: Uint8Array, variables: readonly tf.Variable[]): void {
+    if (!ArrayBuffer.isView(checkpoint)) {
+      const message = `The checkpoint is ${checkpoint}; give a Uint8Array, such as saveCheckpoint() resolves to.`;
+      throw new CheckpointError('invalid-checkpoint', message, 'checkpoint', checkpoint);
+    }
     const state = decodeCheckpoint(checkpoint);
     const names = new Map(
       [...matchVariables([...state.tensors.keys()], variables)].map(([name, v]) => [v, name]),

@@ -63,8 +63,9 @@ export class GradientAccumulator {
   }
 }
 
+/** Of a {@link LossScale}. */
 export interface LossScaleOptions {
-  /** Default 1024. */
+  /** The first factor on the loss. > 0, default 1024. */
   readonly scale?: number;
   /** After so many good steps the scale doubles. Default 1000. */
   readonly growEvery?: number;
@@ -92,6 +93,7 @@ export class LossScale {
     this.#growEvery = positive('growEvery', growEvery);
   }
 
+  /** The factor on the loss just now. */
   get scale(): number {
     return this.#scale;
   }
@@ -178,6 +180,7 @@ export async function recalibrateBatchNormalization(
   return count;
 }
 
+/** Of {@link earlyStoppingWithBestWeights}. */
 export interface BestWeightsOptions {
   /** Of the logs of an epoch; smaller is better. Default `'val_loss'`. */
   readonly monitor?: string;

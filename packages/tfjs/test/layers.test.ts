@@ -495,3 +495,23 @@ describe('loops of your own', () => {
     }).toThrow('learningRate is -1; give a finite number ≥ 0.');
   });
 });
+
+describe('slips of those who write JavaScript', () => {
+  test('a learning rate alone, as tf.train.adam takes it, is not lost without a word', () => {
+    const options = 0.1 as unknown as { learningRate: number };
+    expect(() => scheduleFreeAdan(options)).toThrow(
+      'The options are 0.1; give an object, as in { learningRate: 0.03 }.',
+    );
+  });
+
+  test('a checkpoint that nobody awaited', () => {
+    const w = tf.variable(tf.tensor1d([1, 2]), true, 'w');
+    const optimizer = scheduleFreeAdan();
+    optimizer.addVariables([w]);
+    const promise = optimizer.saveCheckpoint() as unknown as Uint8Array;
+    expect(() => optimizer.loadCheckpoint(promise, [w])).toThrow(
+      'The checkpoint is [object Promise]; give a Uint8Array, such as saveCheckpoint() resolves to.',
+    );
+    optimizer.dispose();
+  });
+});

@@ -1,6 +1,6 @@
 // What the conformance suite checks: the backend under the core's optimizer, and the class that users
 // hold, with its arena and with buffers of their own.
-import { backendTarget } from '@schedule-free-adan/conformance';
+import { backendTarget, ownMethods } from '@schedule-free-adan/conformance';
 import { WebGpuAdan, WebGpuBackend } from '@schedule-free-adan/webgpu';
 
 /** @param {() => Promise<GPUDevice>} device */
@@ -113,14 +113,7 @@ async function subject(device, { parameters, options }, extra, define) {
     evalParameters: async () => read(optimizer.evaluate()),
     trainParameters: () => inMode('train', (views) => views),
     parameters: async () => read(held()),
-    train: () => optimizer.train(),
-    eval: () => optimizer.eval(),
-    withEvalParameters: (fn) => optimizer.withEvalParameters(fn),
-    setLearningRate: (value, group) => {
-      optimizer.groups[group].learningRate = value;
-    },
-    restart: () => optimizer.restart(),
-    metrics: () => optimizer.metrics(),
+    ...ownMethods(optimizer),
     save: () => optimizer.snapshot(),
     load: (checkpoint) => optimizer.load(checkpoint),
     dispose: () => {

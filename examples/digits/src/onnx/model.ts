@@ -1,4 +1,11 @@
-import { encodeModel, makeTensor, makeValueInfo, type Node } from '@schedule-free-adan/onnx/model';
+import {
+  type AttributeValue,
+  encodeModel,
+  makeNode,
+  makeTensor,
+  makeValueInfo,
+  type Node,
+} from '@schedule-free-adan/onnx/model';
 import { startBackend } from '../backends.js';
 import { buildModel } from '../model.js';
 import { classes, type ModelName, pixelsPerDigit } from '../settings.js';
@@ -36,13 +43,12 @@ function transposed({ shape, values }: Weights, axes: readonly number[]): Weight
   return { shape: turned, values: result };
 }
 
-const node = (opType: string, input: string[], output: string, more?: Partial<Node>): Node => ({
-  opType,
-  input,
-  output: [output],
-  ...more,
-});
-const integers = (name: string, ...ints: number[]) => ({ name, type: 7, ints });
+const node = (
+  opType: string,
+  input: string[],
+  output: string,
+  attributes?: Record<string, AttributeValue>,
+) => makeNode(opType, input, [output], attributes);
 
 /** The layers' nodes, and what becomes of tfjs' weights: there, channels come last. */
 const graphs: Readonly<
@@ -62,9 +68,7 @@ const graphs: Readonly<
       ...[1, 2].flatMap((i) => [
         node('Conv', [i === 1 ? 'image' : 'pool1', `w${i}`, `b${i}`], `conv${i}`),
         node('Relu', [`conv${i}`], `relu${i}`),
-        node('MaxPool', [`relu${i}`], `pool${i}`, {
-          attribute: [integers('kernel_shape', 2, 2), integers('strides', 2, 2)],
-        }),
+        node('MaxPool', [`relu${i}`], `pool${i}`, { kernel_shape: [2, 2], strides: [2, 2] }),
       ]),
       node('Flatten', ['pool2'], 'features'),
       node('Gemm', ['features', 'w3', 'b3'], 'logits'),

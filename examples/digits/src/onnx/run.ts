@@ -1,21 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { OrtModule } from '@schedule-free-adan/onnx';
 import type { Batch } from '../batches.js';
 import { writeAtomically } from '../files.js';
 import { hyperparameters, type OnnxBackendName } from '../settings.js';
 import { HostRun, type Point, type RunOptions } from '../train.js';
 import { forwardModel } from './model.js';
 import { OnnxNetwork } from './network.js';
-
-const runtimes: Readonly<Record<OnnxBackendName, () => Promise<OrtModule>>> = {
-  onnx: () => import('onnxruntime-node'),
-  'onnx-wasm': async () => {
-    const ort = await import('onnxruntime-web');
-    ort.env.wasm.numThreads = 1;
-    return ort;
-  },
-};
+import { runtimes } from './runtimes.js';
 
 /** A run in ONNX Runtime, from a forward model in the run's folder. */
 export class OnnxRun extends HostRun {

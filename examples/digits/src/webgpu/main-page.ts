@@ -3,7 +3,10 @@ import { epochOrder, uniformNumbers } from '../random.js';
 import { batchSize, hyperparameters } from '../settings.js';
 import { train } from './page.js';
 
-await showTraining(({ training, test, seed, epochs, onSteps, onEpoch }) =>
+const how =
+  'In this page, on its GPU: WebGPU kernels of the demo, and one for the optimizer’s step.';
+
+await showTraining(how, ({ training, test, seed, epochs, onSteps, onEpoch }) =>
   train(training, test, {
     epochs,
     batchSize,

@@ -25,6 +25,9 @@ interface Resident {
   readonly count: number;
 }
 
+/** After so many steps, a demo asks for their losses. */
+export const reportInterval = 25;
+
 const hiddenUnits = 128;
 const evaluationBatch = 1000;
 /** Steps in an epoch of 60,000 digits of which the losses can wait on the device. */

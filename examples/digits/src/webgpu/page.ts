@@ -1,4 +1,5 @@
-import { type Bytes, GpuNetwork, initialWeights } from './network.js';
+import { gpuAdapter } from '../page-parts.js';
+import { type Bytes, GpuNetwork, initialWeights, reportInterval } from './network.js';
 
 /** What a page needs to be told. The order and the weights come from the same generator as in Node. */
 export interface PageSettings {
@@ -14,8 +15,7 @@ export interface PageSettings {
 
 /** Trains in a page, on the browser's own device. */
 export async function train(training: Bytes, test: Bytes, settings: PageSettings): Promise<void> {
-  const adapter = await navigator.gpu?.requestAdapter();
-  if (!adapter) throw new Error('This browser has no WebGPU adapter.');
+  const adapter = await gpuAdapter('or train in Node: npm run demo -- --backend webgpu');
   const { epochs, batchSize, options, uniform, orderOf, onSteps, onEpoch } = settings;
   const device = await adapter.requestDevice();
   const network = await GpuNetwork.create(device, initialWeights(uniform), batchSize, options);
@@ -23,8 +23,11 @@ export async function train(training: Bytes, test: Bytes, settings: PageSettings
   const batches = Math.ceil(training.count / batchSize);
   for (let epoch = 1; epoch <= epochs; epoch++) {
     network.beginEpoch(digits, orderOf(epoch, training.count));
-    for (let batch = 0; batch < batches; batch++) network.step(digits, batch);
-    onSteps(await network.losses(0, batches));
+    for (let from = 0; from < batches; from += reportInterval) {
+      const to = Math.min(batches, from + reportInterval);
+      for (let batch = from; batch < to; batch++) network.step(digits, batch);
+      onSteps(await network.losses(from, to));
+    }
     onEpoch(await network.accuracy(unseen, 'x'), await network.accuracy(unseen, 'y'));
   }
   network.dispose();

@@ -3,10 +3,7 @@ import type { Digits } from '../batches.js';
 import { epochOrder, uniformNumbers } from '../random.js';
 import { batchesPerEpoch, batchSize, hyperparameters } from '../settings.js';
 import type { Run, RunOptions, RunState } from '../train.js';
-import { GpuNetwork, initialWeights } from './network.js';
-
-/** After so many steps, the losses come back from the device. */
-const reportInterval = 25;
+import { GpuNetwork, initialWeights, reportInterval } from './network.js';
 
 /** The run of the demo on WebGPU alone: tfjs takes no part. */
 export class WebGpuRun implements Run {

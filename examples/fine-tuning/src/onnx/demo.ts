@@ -1,81 +1,95 @@
 import { join, resolve } from 'node:path';
-import type { OrtModule } from '@schedule-free-adan/onnx';
-import { svgFile } from 'example-digits/charts';
+import { setImmediate } from 'node:timers/promises';
 import { readDigits } from 'example-digits/data';
 import { writeAtomically } from 'example-digits/files';
-import { drawChart } from 'example-digits/plots';
+import { interruptedCode, watchInterrupt } from 'example-digits/interrupt';
+import { runtimes } from 'example-digits/onnx/runtimes';
 import { EpochProgress } from 'example-digits/progress';
-import { batchSize } from 'example-digits/settings';
-import { plotStyle, themeStyle } from 'example-digits/theme';
-import { type Accuracies, type BackendName, type Options, percent } from '../options.js';
-import { accuracyChart } from './chart.js';
+import { resumeCommand } from '../arguments.js';
+import { type OnnxSettings, type SavedRun, saveRun } from '../checkpoint.js';
+import { batchSize, percent, type Result } from '../settings.js';
 import { readModelFile } from './model-file.js';
-import { type Stage, stages, trainStage, withNewHead } from './reader.js';
+import { batchesIn, Reader, type Stage, stages } from './reader.js';
+import { writeReport } from './report.js';
 
-const runtimes: Readonly<Record<Exclude<BackendName, 'tfjs'>, () => Promise<OrtModule>>> = {
-  onnx: () => import('onnxruntime-node'),
-  'onnx-wasm': async () => {
-    const ort = await import('onnxruntime-web');
-    ort.env.wasm.numThreads = 1;
-    return ort;
-  },
-};
-
-/** A network that tells upright text from text upside down learns to read digits, in ONNX Runtime. */
+/**
+ * A network that tells upright text from text upside down learns to read digits, in ONNX Runtime. Returns an
+ * exit code when it was stopped.
+ */
 export async function fineTuneInOnnx(
-  backend: Exclude<BackendName, 'tfjs'>,
+  settings: OnnxSettings,
   out: string,
-  { digits, tested, epochs, log }: Options,
-): Promise<Accuracies> {
-  const ort = await runtimes[backend]();
-  const training = readDigits('train', digits);
-  const test = readDigits('t10k', tested);
-  const perEpoch = Math.ceil(digits / batchSize);
-  const accuracies: number[][] = [];
-  log(`PaddleOCR's classifier of text lines learns ${digits} digits …`);
-  let model: Uint8Array | ReturnType<typeof withNewHead> = withNewHead(readModelFile());
-  for (const stage of stages(epochs)) {
-    const list: number[] = [];
-    accuracies.push(list);
-    let progress: EpochProgress | undefined;
-    let done = 0;
-    const begin = ({ title, epochs }: Stage) => {
-      if (list.length > epochs) return;
-      progress = new EpochProgress(
-        `${title}, epoch ${list.length}/${epochs}`,
-        perEpoch,
-        0,
-        (perBatch) => perBatch * (epochs * perEpoch - done),
-      );
-    };
-    model = await trainStage(ort, model, stage, training, test, {
-      seed: 1,
-      onStage: () => {},
-      onStep: (loss) => {
-        done++;
-        progress?.update(done - (list.length - 1) * perEpoch, loss);
-      },
-      onEpoch: (accuracy) => {
-        progress?.stop();
-        list.push(accuracy);
-        const when = list.length === 1 ? 'before training' : `epoch ${list.length - 1}`;
-        log(`  ${stage.title}, ${when}: ${percent(accuracy)}`);
-        begin(stage);
-      },
-    });
-  }
-  const chart = accuracyChart(accuracies, { width: 720, height: 380, labelWidth: 130 });
-  const files = {
-    'digits.onnx': model as Uint8Array,
-    'accuracy.svg': svgFile([chart]),
-    'report.html': `<!doctype html><html lang="en"><meta charset="utf-8"><title>Fine-tuning</title>
-<style>${themeStyle}
-body{margin:40px auto;max-width:760px;background:var(--page)}
-${plotStyle}</style>${drawChart(chart)}</html>
-`,
+  log: (line: string) => void,
+  saved: SavedRun | undefined,
+): Promise<Result | number> {
+  const stopped = watchInterrupt(() => console.error('\nStopped without saving.'));
+  const start = performance.now() - 1000 * (saved?.seconds ?? 0);
+  const seconds = () => (performance.now() - start) / 1000;
+  const { backend, digits, test, epochs } = settings;
+  const setup = {
+    ort: await runtimes[backend](),
+    stages: stages(epochs),
+    seed: 1,
+    training: readDigits('train', digits),
+    test: readDigits('t10k', test),
   };
-  for (const [name, content] of Object.entries(files)) writeAtomically(join(out, name), content);
+  const reader = new Reader(setup, saved ?? { file: readModelFile() });
+  const { state } = reader;
+  log(`PaddleOCR's classifier of text lines learns ${digits} digits …`);
+  const tell = ({ title }: Stage, accuracies: readonly number[]) => {
+    const epoch = accuracies.length - 1;
+    const when = epoch === 0 ? 'before training' : `epoch ${epoch}`;
+    log(`  ${title}, ${when}: ${percent(accuracies.at(-1)!)}`);
+  };
+  state.accuracies.forEach((list, i) => {
+    list.forEach((_, k) => {
+      tell(setup.stages[i]!, list.slice(0, k + 1));
+    });
+  });
+  const save = async () => {
+    saveRun(out, { settings, state, seconds: seconds(), ...(await reader.save()) });
+  };
+  const batches = batchesIn(setup.training);
+  let progress: EpochProgress | undefined;
+  const model = await reader
+    .train({
+      pause: async () => {
+        // Lets a signal in: an event loop that never turns never sees Ctrl-C.
+        await setImmediate();
+        return stopped();
+      },
+      onEpoch: (stage, epoch) => {
+        progress = new EpochProgress(
+          `${stage.title}, epoch ${epoch}/${stage.epochs}`,
+          batches,
+          state.batch,
+          (perBatch) => perBatch * ((stage.epochs - epoch + 1) * batches - state.batch),
+          { name: 'digits', perBatch: batchSize },
+        );
+      },
+      onStep: (loss) => progress?.update(state.batch, loss),
+      onLook: async (stage) => {
+        progress?.stop();
+        tell(stage, state.accuracies.at(-1)!);
+        await save();
+      },
+    })
+    .finally(() => progress?.stop());
+  if (!model) {
+    await save();
+    await reader.dispose();
+    log(`\nStopped and saved. Go on with: ${resumeCommand(out)}`);
+    return interruptedCode;
+  }
+  const [head, whole] = state.accuracies as [number[], number[]];
+  const result = {
+    before: head[0]!,
+    head: head.at(-1)!,
+    unfrozen: whole.at(-1)!,
+    seconds: seconds(),
+  };
+  writeReport(out, settings, state.accuracies, result);
+  writeAtomically(join(out, 'digits.onnx'), model);
   log(`\nReport  ${resolve(out, 'report.html')}\nModel   ${resolve(out, 'digits.onnx')}`);
-  const [[before], head, whole] = [accuracies[0]!, accuracies[0]!.at(-1)!, accuracies[1]!.at(-1)!];
-  return { before: before!, head, unfrozen: whole };
+  return result;
 }

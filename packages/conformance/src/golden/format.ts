@@ -8,6 +8,7 @@ export interface GoldenFile {
 
 type Options = { readonly [K in keyof HyperparameterOptions]?: HyperparameterOptions[K] };
 
+/** One run of the reference code: parameters, gradients, and where they led. Arrays are by parameter. */
 export interface GoldenCase {
   readonly name: string;
   readonly note: string;
@@ -29,6 +30,7 @@ export interface GoldenCase {
 
 export type GoldenKey = 'x' | 'y' | 'z' | 'm' | 'v' | 'n' | 'param';
 
+/** Values after a step, as far as the code shows them; null = it does not. */
 export type GoldenExpectation = { readonly step: number } & {
   readonly [K in GoldenKey]?: readonly (readonly number[] | null)[];
 };

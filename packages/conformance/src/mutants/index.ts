@@ -23,6 +23,7 @@ import {
 
 /** A backend or optimizer with one fault, which the suite must notice. */
 export interface Mutant {
+  /** Words for the table, and the target's name. */
   readonly name: string;
   /** What is wrong with it, in a sentence. */
   readonly fault: string;
@@ -110,6 +111,7 @@ const rewriteTensors = (
     tensors: new Map([...tensors].map(([name, stored]) => [name, change({ ...stored })])),
   }));
 
+/** Every mutant; the suite must catch each. */
 export const mutants: readonly Mutant[] = [
   step(
     'raw-gradient',
@@ -511,6 +513,7 @@ export const mutants: readonly Mutant[] = [
   ),
 ];
 
+/** Whether the suite noticed a mutant. */
 export interface Verdict {
   readonly mutant: Mutant;
   /** The first check that failed; undefined when the mutant survived. */

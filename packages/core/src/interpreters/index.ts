@@ -15,4 +15,4 @@ export {
   printer,
   wgsl,
 } from './printer.js';
-export { wasmKernel, wasmSumOfSquares } from './wasm.js';
+export { type WasmRun, wasmKernel, wasmRun, wasmSumOfSquares } from './wasm.js';

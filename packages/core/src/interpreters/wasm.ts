@@ -109,6 +109,12 @@ function wasmModule(
   ]);
 }
 
+export type WasmRun = (...operands: number[]) => number;
+
+/** The function of such a module, on a memory. */
+export const wasmRun = (module: WebAssembly.Module, memory: WebAssembly.Memory): WasmRun =>
+  new WebAssembly.Instance(module, { env: { memory } }).exports.run as WasmRun;
+
 /**
  * A kernel as a WebAssembly module of one function, four numbers at a time:
  * `run(count, address of each input…, address of each output…, each number…)`. An output may be an

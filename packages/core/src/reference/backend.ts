@@ -5,6 +5,7 @@ import { type ElementState, stateKeys, updateRule } from '../update-rule.js';
 
 /** A float64 tensor on the host. */
 export interface ReferenceTensor {
+  /** Row-major. */
   readonly data: Float64Array;
   readonly shape: readonly number[];
   disposed: boolean;

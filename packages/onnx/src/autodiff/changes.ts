@@ -1,5 +1,6 @@
 import type { GraphBuilder } from '../graph.js';
-import type { Attribute, Node } from '../model/schema.js';
+import { type AttributeValue, attributeOf, makeAttribute } from '../model/nodes.js';
+import type { Node } from '../model/schema.js';
 
 /** Returns the node in newer terms, or appends what takes its place to the builder. */
 export type Change = (
@@ -8,11 +9,12 @@ export type Change = (
   rankTwo: ReadonlySet<string>,
 ) => Node | undefined;
 
-const found = (node: Node, name: string) => node.attribute?.find((a) => a.name === name);
-const withAttribute = (node: Node, added: Attribute): Node => ({
-  ...node,
-  attribute: [...(node.attribute ?? []), added],
-});
+/** The node with an attribute more, unless it has that already. */
+const withDefault = (node: Node, name: string, value: AttributeValue): Node => {
+  const { attribute = [] } = node;
+  if (attribute.some((one) => one.name === name)) return node;
+  return { ...node, attribute: [...attribute, makeAttribute(name, value)] };
+};
 
 /** Attributes that became inputs, in their order. */
 const toInputs =
@@ -20,11 +22,11 @@ const toInputs =
   (node, b) => {
     const input = [...(node.input ?? [])];
     for (const name of names) {
-      const { ints, floats, i, f } = found(node, name) ?? {};
+      const { ints, floats, i, f } = attributeOf(node, name);
       // The largest of 64 bits stands for no end, and is no number of JavaScript's.
       if (ints) input.push(b.integers(...ints.map((v) => Math.min(Number(v), 2 ** 53 - 1))));
       else if (i !== undefined) input.push(b.integers(Number(i)));
-      else if (f !== undefined) input.push(b.constant(f, 'float32'));
+      else if (f !== undefined) input.push(b.constant(f));
       else if (floats) input.push(b.floats([floats.length], floats));
       else input.push('');
     }
@@ -35,7 +37,7 @@ const toInputs =
 
 /** Softmax of old flattened everything from its axis on. */
 const softmax: Change = ({ opType, input, output, ...node }, b, rankTwo) => {
-  const axis = Number(found(node, 'axis')?.i ?? 1);
+  const axis = Number(attributeOf(node, 'axis').i ?? 1);
   const [x] = input as [string];
   const plain = axis === -1 || (axis === 1 && rankTwo.has(x));
   const from = plain ? x : b.node('Flatten', [x], { axis });
@@ -45,7 +47,7 @@ const softmax: Change = ({ opType, input, output, ...node }, b, rankTwo) => {
 };
 
 const resize: Change = ({ input, output, ...node }, b) => {
-  const linear = new TextDecoder().decode(found(node, 'mode')?.s).endsWith('linear');
+  const linear = new TextDecoder().decode(attributeOf(node, 'mode').s).endsWith('linear');
   b.node(
     'Resize',
     [input![0]!, '', input![1]!],
@@ -88,27 +90,22 @@ export const changes: readonly (readonly [number, string, Change])[] = [
   [
     14,
     'BatchNormalization',
-    (node) => ({
-      ...node,
-      output: node.output!.slice(0, 1),
-      attribute: (node.attribute ?? []).filter(({ name }) => name !== 'spatial'),
-    }),
+    ({ output, ...node }) => {
+      const attribute = (node.attribute ?? []).filter(({ name }) => name !== 'spatial');
+      // Whoever gave running statistics was in training, and gave those of the batch behind them.
+      const training = output![1] !== undefined;
+      const plain = { ...node, output: output!.slice(0, training ? 3 : 1), attribute };
+      return training ? withDefault(plain, 'training_mode', 1) : plain;
+    },
   ],
   [
     16,
     'RoiAlign',
-    (node) => {
-      const name = 'coordinate_transformation_mode';
-      const s = new TextEncoder().encode('output_half_pixel');
-      return found(node, name) ? node : withAttribute(node, { name, s, type: 3 });
-    },
+    (node) => withDefault(node, 'coordinate_transformation_mode', 'output_half_pixel'),
   ],
   [
     18,
     'Split',
-    (node) =>
-      node.input?.[1]
-        ? node
-        : withAttribute(node, { name: 'num_outputs', i: node.output!.length, type: 2 }),
+    (node) => (node.input?.[1] ? node : withDefault(node, 'num_outputs', node.output!.length)),
   ],
 ];

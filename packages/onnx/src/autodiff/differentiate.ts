@@ -1,5 +1,6 @@
 import { OnnxModelError } from '../errors.js';
 import { captured, type Value } from '../graph.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Node } from '../model/schema.js';
 import { numbersOf, toNumber } from '../model/tensors.js';
 import type { Emitter } from './emit.js';
@@ -90,10 +91,10 @@ export async function differentiate(
   const found = new Map<string, Value>();
   const give = (name: string, value: Value) => {
     const before = found.get(name);
-    found.set(name, before === undefined ? value : b.op.add(before, value));
+    found.set(name, before === undefined ? value : b.add(before, value));
   };
   const lossShape = probed.shapes.get(loss)!;
-  give(loss, lossShape.length === 0 ? b.float(1) : b.floats(lossShape as number[], [1]));
+  give(loss, lossShape.length === 0 ? b.value(1) : b.floats(lossShape as number[], [1]));
   const again =
     recompute.length > 0
       ? (await import('./recompute.js')).recomputed(b, graph, recompute, (choice) => {
@@ -111,7 +112,7 @@ export async function differentiate(
       const message = `The gradient of ${title(node)} can't be made: ${why}. Fix extents with \`dimensions\`, or give a rule of your own in \`rules\`.`;
       throw new OnnxModelError('unsupported-operator', message, node.name || y[0], node.opType);
     };
-    const attribute = (name: string) => node.attribute?.find((a) => a.name === name);
+    const attribute = (name: string) => attributeOf(node, name);
     const g = dy[0] ?? b.zeros(shape(y[0]!));
     const come = dy.find((one) => one !== undefined)!;
     const instead = (values: readonly Value[]) => again?.instead(node, values, come) ?? values;
@@ -123,17 +124,19 @@ export async function differentiate(
       g,
       opset,
       shape,
-      fixed: (value) =>
-        shape(value).map((e) =>
-          typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
-        ),
+      fixed: (value, from = 0) =>
+        shape(value)
+          .slice(from)
+          .map((e) =>
+            typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
+          ),
       type: (value) => probed.types.get(original(value)) ?? '',
       needs: (input) => path.values.has(x[input] ?? ''),
-      int: (name, fallback) => toNumber(attribute(name)?.i ?? fallback),
-      float: (name, fallback) => attribute(name)?.f ?? fallback,
-      ints: (name) => attribute(name)?.ints?.map(Number),
+      int: (name, fallback) => toNumber(attribute(name).i ?? fallback),
+      float: (name, fallback) => attribute(name).f ?? fallback,
+      ints: (name) => attribute(name).ints?.map(Number),
       text: (name, fallback) => {
-        const bytes = attribute(name)?.s;
+        const bytes = attribute(name).s;
         return bytes ? new TextDecoder().decode(bytes) : fallback;
       },
       constant: (input) => {
@@ -145,8 +148,10 @@ export async function differentiate(
     };
     const gradients = ruleOf(node, rules)!(context);
     x.forEach((name, i) => {
-      const value = gradients[i];
-      if (value !== undefined && path.values.has(name)) give(name, value);
+      if (!path.values.has(name)) return;
+      const made = gradients[i];
+      const value = typeof made === 'function' ? made() : made;
+      if (value !== undefined) give(name, value);
     });
   }
   return found;

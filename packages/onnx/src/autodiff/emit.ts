@@ -1,4 +1,5 @@
-import { type AttributeValue, GraphBuilder, type Value } from '../graph.js';
+import { GraphBuilder, type Operand, type Value } from '../graph.js';
+import type { AttributeValue } from '../model/nodes.js';
 
 /** An extent that a run decides: where to read it, and what it was in the probes. */
 export interface RunExtent {
@@ -16,43 +17,45 @@ export const same = (a: Extent, b: Extent): boolean =>
 export const range = (length: number, start = 0): number[] =>
   Array.from({ length }, (_, i) => i + start);
 
+/** The permutation that takes another one back. */
+export const inverse = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
+
 /** Appends gradients to a graph. The same operator on the same values is made once. */
 export class Emitter extends GraphBuilder {
   readonly #made = new Map<string, Value>();
 
   override node(
     opType: string,
-    input: readonly Value[],
+    input: readonly Operand[],
     attributes: Readonly<Record<string, AttributeValue>> = {},
     output?: Value,
   ): Value {
     if (output !== undefined) return super.node(opType, input, attributes, output);
-    const key = JSON.stringify([opType, input, attributes]);
-    const made = this.#made.get(key) ?? super.node(opType, input, attributes);
+    const values = input.map((operand) => this.value(operand));
+    const key = JSON.stringify([opType, values, attributes]);
+    const made = this.#made.get(key) ?? super.node(opType, values, attributes);
     this.#made.set(key, made);
     return made;
   }
 
-  readonly op = this.algebra;
-  float(value: number): Value {
-    return this.constant(value, 'float32');
-  }
   neg(a: Value): Value {
     return this.node('Neg', [a]);
   }
-  where(condition: Value, a: Value, b: Value): Value {
+  exp(a: Value): Value {
+    return this.node('Exp', [a]);
+  }
+  where(condition: Value, a: Operand, b: Operand): Value {
     return this.node('Where', [condition, a, b]);
   }
-  /** `value` where a > b, and 0 elsewhere. */
-  whereGreater(a: Value, b: Value, value: Value): Value {
-    return this.where(this.node('Greater', [a, b]), value, this.float(0));
+  greater(a: Operand, b: Operand): Value {
+    return this.node('Greater', [a, b]);
   }
   /** 1 where a = b, and 0 elsewhere. */
   equal(a: Value, b: Value): Value {
     return this.cast(this.node('Equal', [a, b]), 'float32');
   }
   scale(a: Value, factor: number): Value {
-    return factor === 1 ? a : this.op.mul(a, this.float(factor));
+    return factor === 1 ? a : this.mul(a, factor);
   }
 
   sum(value: Value, axes: readonly number[], keepdims: 0 | 1 = 1): Value {
@@ -89,7 +92,7 @@ export class Emitter extends GraphBuilder {
   }
   pad(value: Value, begins: readonly number[], ends: readonly number[], fill = 0): Value {
     if ([...begins, ...ends].every((n) => n === 0)) return value;
-    return this.node('Pad', [value, this.integers(...begins, ...ends), this.float(fill)]);
+    return this.node('Pad', [value, this.integers(...begins, ...ends), fill]);
   }
 
   extent({ of, axis }: RunExtent): Value {
@@ -113,14 +116,14 @@ export class Emitter extends GraphBuilder {
     if (free === 0 || (free === 1 && !numbers.includes(0))) return this.reshape(value, numbers);
     return this.node('Reshape', [value, this.shapeVector(shape)], { allowzero: 1 });
   }
-  expand(value: Value, shape: Shape): Value {
+  expand(value: Operand, shape: Shape): Value {
     return this.node('Expand', [value, this.shapeVector(shape)]);
   }
   zeros(shape: Shape): Value {
-    return this.expand(this.float(0), shape);
+    return this.expand(0, shape);
   }
   /** How many elements there are, as a float. */
-  count(shape: Shape): Value {
+  count(shape: Shape): Operand {
     let fixed = 1;
     let value: Value | undefined;
     for (const extent of shape) {
@@ -129,9 +132,9 @@ export class Emitter extends GraphBuilder {
         continue;
       }
       const one = this.reshape(this.cast(this.extent(extent), 'float32'), []);
-      value = value ? this.op.mul(value, one) : one;
+      value = value ? this.mul(value, one) : one;
     }
-    return value ? this.scale(value, fixed) : this.float(fixed);
+    return value ? this.scale(value, fixed) : fixed;
   }
 
   /** The gradient of a broadcast: sums over what was repeated. */
@@ -145,11 +148,23 @@ export class Emitter extends GraphBuilder {
     return more === 0 ? sum : this.shaped(sum, to);
   }
 
-  /** Multiplies along an axis by a constant matrix, rows × columns, to `rows` extents. */
-  alongAxis(value: Value, rank: number, axis: number, matrix: Value): Value {
-    const perm = range(rank).filter((i) => i !== axis);
-    perm.push(axis);
-    const back = range(rank).map((i) => perm.indexOf(i));
-    return this.transpose(this.matMul(this.transpose(value, perm), matrix), back);
+  /**
+   * Along an axis of fixed extents: the gradient of a linear map, which makes `to` elements of `from`.
+   * @param sources the elements that one is made of, and their weights
+   */
+  backAlong(
+    value: Value,
+    rank: number,
+    axis: number,
+    { from, to }: { from: number; to: number },
+    sources: (element: number) => readonly (readonly [number, number])[],
+  ): Value {
+    const matrix = new Float32Array(to * from);
+    for (const element of range(to)) {
+      for (const [source, weight] of sources(element)) matrix[element * from + source]! += weight;
+    }
+    const perm = [...range(rank).filter((i) => i !== axis), axis];
+    const product = this.matMul(this.transpose(value, perm), this.floats([to, from], matrix));
+    return this.transpose(product, inverse(perm));
   }
 }

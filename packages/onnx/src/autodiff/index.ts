@@ -8,5 +8,5 @@ export {
   softmaxCrossEntropy,
 } from './losses.js';
 export type { NodeChoice } from './recompute.js';
-export { type Rule, type RuleContext, rules } from './rules.js';
+export { type Gradient, type Rule, type RuleContext, rules } from './rules.js';
 export { makeTrainable, type TrainableModel, type TrainableOptions } from './trainable.js';

@@ -1,3 +1,4 @@
+import { attributeOf } from '../model/nodes.js';
 import type { Graph } from '../model/schema.js';
 
 /** Numbers in (0, 1), the same for the same seed (mulberry32). */
@@ -24,9 +25,7 @@ export function initialValues(
   const user = (graph.node ?? []).find(({ input = [] }) => input.includes(name));
   const place = user?.input?.indexOf(name) ?? 0;
   const { opType = '' } = user ?? {};
-  const transposed =
-    opType === 'Gemm' &&
-    user!.attribute?.some(({ name, i }) => name === 'transB' && Number(i) === 1);
+  const transposed = opType === 'Gemm' && Number(attributeOf(user!, 'transB').i) === 1;
   let deviation = 0;
   if (opType === 'Gather') deviation = 0.02;
   else if (/Normalization$/.test(opType)) values.fill(place === 1 ? 1 : 0);

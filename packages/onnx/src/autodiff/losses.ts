@@ -41,7 +41,7 @@ export const softmaxCrossEntropy = ({
     const column = b.node('Unsqueeze', [b.cast(labels, 'float32'), b.integers(-1)]);
     const hot = b.equal(column, b.cast(places, 'float32'));
     const logs = b.node('LogSoftmax', [logits], { axis: -1 });
-    const picked = b.node('ReduceSum', [b.op.mul(logs, hot), b.integers(-1)], { keepdims: 0 });
+    const picked = b.node('ReduceSum', [b.mul(logs, hot), b.integers(-1)], { keepdims: 0 });
     return b.neg(mean(b, picked));
   });
 
@@ -55,8 +55,8 @@ export const meanSquaredError = ({
 } = {}): Loss =>
   lossOf(output, (b, value, inputs, shape) => {
     inputs.push(makeValueInfo(target, 'float32', shape));
-    const difference = b.op.sub(value, target);
-    return mean(b, b.op.mul(difference, difference));
+    const difference = b.sub(value, target);
+    return mean(b, b.mul(difference, difference));
   });
 
 /**
@@ -74,14 +74,13 @@ export const binaryCrossEntropy = ({
 } = {}): Loss =>
   lossOf(output, (b, value, inputs, shape) => {
     inputs.push(makeValueInfo(target, 'float32', shape));
-    const { add, sub, mul } = b.op;
+    const { add, sub, mul } = b;
     if (logits) {
       // max(x, 0) − x·t + log(1 + exp(−|x|)) overflows nowhere.
-      const tail = b.node('Log', [add(b.float(1), b.node('Exp', [b.neg(b.node('Abs', [value]))]))]);
+      const tail = b.node('Log', [add(1, b.exp(b.neg(b.node('Abs', [value]))))]);
       return mean(b, add(sub(b.node('Relu', [value]), mul(value, target)), tail));
     }
-    const p = b.node('Clip', [value, b.float(1e-7), b.float(1 - 1e-7)]);
+    const p = b.node('Clip', [value, 1e-7, 1 - 1e-7]);
     const log = (v: Value) => b.node('Log', [v]);
-    const one = b.float(1);
-    return b.neg(mean(b, add(mul(target, log(p)), mul(sub(one, target), log(sub(one, p))))));
+    return b.neg(mean(b, add(mul(target, log(p)), mul(sub(1, target), log(sub(1, p))))));
   });

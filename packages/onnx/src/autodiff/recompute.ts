@@ -2,8 +2,14 @@ import type { Value } from '../graph.js';
 import type { Graph, Node } from '../model/schema.js';
 import type { Emitter } from './emit.js';
 
-/** Which nodes are computed again: by name, pattern of names, or by name and operator. */
+/** Nodes by name, pattern of names, or by name and operator. One without a name has that of its first output. */
 export type NodeChoice = string | RegExp | ((name: string, opType: string) => boolean);
+
+export function isChosen(choice: NodeChoice, { name, opType = '', output = [] }: Node): boolean {
+  const known = name || output[0]!;
+  if (typeof choice === 'string') return choice === known;
+  return choice instanceof RegExp ? known.search(choice) >= 0 : choice(known, opType);
+}
 
 /** What a node's rule reads instead of the values of the forward pass. */
 export interface Recomputed {
@@ -31,16 +37,9 @@ export function recomputed(
   choices.forEach((choice, segment) => {
     const before = segments.size;
     for (const node of nodes) {
-      const { name = '', opType = '', output = [], attribute = [] } = node;
-      const known = name || output[0]!;
-      const chosen =
-        typeof choice === 'string'
-          ? choice === known
-          : choice instanceof RegExp
-            ? known.search(choice) >= 0
-            : choice(known, opType);
+      const { opType = '', attribute = [] } = node;
       const plain = !random.test(opType) && !attribute.some(({ g, graphs }) => g || graphs);
-      if (chosen && plain && !segments.has(node)) segments.set(node, segment);
+      if (plain && !segments.has(node) && isChosen(choice, node)) segments.set(node, segment);
     }
     if (segments.size === before) unmet(choice);
   });
@@ -83,7 +82,7 @@ export function recomputed(
       if (segment === undefined) return [...values];
       if (!flags.has(segment)) {
         const sum = b.node('ReduceSum', [gradient], { keepdims: 0 });
-        flags.set(segment, b.node('Greater', [sum, b.float(0)]));
+        flags.set(segment, b.greater(sum, 0));
       }
       return values.map((value) => copy(value, segment));
     },

@@ -1,6 +1,6 @@
-import type { Value } from '../graph.js';
+import type { Operand, Value } from '../graph.js';
 import { sizeOf } from '../model/tensors.js';
-import { type Emitter, range, type Shape, same } from './emit.js';
+import { type Emitter, inverse, range, type Shape, same } from './emit.js';
 
 /** What a rule sees of a node; the values have the shapes of the forward graph. */
 export interface RuleContext {
@@ -13,8 +13,8 @@ export interface RuleContext {
   readonly dy: readonly (Value | undefined)[];
   readonly opset: number;
   shape(value: Value): Shape;
-  /** The shape, where all of it is known before a run. @throws OnnxModelError */
-  fixed(value: Value): readonly number[];
+  /** The extents from axis `from` on, where they are known before a run. @throws OnnxModelError */
+  fixed(value: Value, from?: number): readonly number[];
   type(value: Value): string;
   /** Whether the gradient of that input is wanted. */
   needs(input: number): boolean;
@@ -27,158 +27,181 @@ export interface RuleContext {
   /** Ends with an error that names the node. */
   refuse(why: string): never;
 }
+/** A gradient; or what makes it, which is called if it is wanted. */
+export type Gradient = Value | (() => Value) | undefined;
 /** Appends the gradients of a node's inputs: each of its input's shape, `undefined` where there is none. */
-export type Rule = (context: RuleContext) => readonly (Value | undefined)[];
+export type Rule = (context: RuleContext) => readonly Gradient[];
 
 const axisOf = (axis: number, rank: number) => (axis < 0 ? axis + rank : axis);
-const shapes = ({ shape, x, y }: RuleContext) => ({ from: shape(y[0]!), to: shape(x[0]!) });
+const rankOf = (c: RuleContext) => c.shape(c.x[0]!).length;
+/** An axis of the first input, which the attribute gives. */
+const axisFrom = (c: RuleContext, fallback: number) => axisOf(c.int('axis', fallback), rankOf(c));
 
 type Unary = (b: Emitter, x: Value, y: Value, g: Value, c: RuleContext) => Value;
 const unary =
   (rule: Unary): Rule =>
   (c) => [rule(c.b, c.x[0]!, c.y[0]!, c.g, c)];
 
-/** Two inputs that are broadcast against each other. */
+/** A gradient of the output's shape, as one of an input that was broadcast to it. */
+const sumTo = (c: RuleContext, input: number, value: Value) =>
+  c.b.sumTo(value, c.shape(c.y[0]!), c.shape(c.x[input]!));
+const broadcast = (c: RuleContext, input: number, make: () => Value) => () =>
+  sumTo(c, input, make());
+
+/** Inputs that are broadcast against each other. */
 type Binary = (c: RuleContext, a: Value, b: Value) => readonly (() => Value)[];
 const binary =
   (rule: Binary): Rule =>
   (c) =>
-    rule(c, c.x[0]!, c.x[1]!).map((make, i) =>
-      c.needs(i) ? c.b.sumTo(make(), c.shape(c.y[0]!), c.shape(c.x[i]!)) : undefined,
-    );
+    rule(c, c.x[0]!, c.x[1]!).map((make, i) => broadcast(c, i, make));
+
+/** The share of the gradient that belongs to each of several equal ones. */
+const shared = ({ b, g }: RuleContext, hits: Value, all: Value) => b.mul(hits, b.div(g, all));
 
 /** Minimum and maximum of several: equal ones share the gradient. */
-const extreme: Rule = ({ b, x, y, g, shape, needs }) => {
-  const hits = x.map((value) => b.equal(value, y[0]!));
-  const share = b.op.div(
-    g,
-    hits.reduce((a, h) => b.op.add(a, h)),
-  );
-  return x.map((value, i) =>
-    needs(i) ? b.sumTo(b.op.mul(hits[i]!, share), shape(y[0]!), shape(value)) : undefined,
-  );
+const extreme: Rule = (c) => {
+  const hits = c.x.map((value) => c.b.equal(value, c.y[0]!));
+  const all = hits.reduce((a, hit) => c.b.add(a, hit));
+  return hits.map((hit, i) => broadcast(c, i, () => shared(c, hit, all)));
 };
 const several =
   (factor: (n: number) => number): Rule =>
-  ({ b, x, y, g, shape }) =>
-    x.map((value) => b.sumTo(b.scale(g, factor(x.length)), shape(y[0]!), shape(value)));
+  (c) =>
+    c.x.map((_, i) => broadcast(c, i, () => c.b.scale(c.g, factor(c.x.length))));
 
-/** The reduced axes, and the gradient with them as extents of 1. */
-function reduction(c: RuleContext) {
-  const shape = c.shape(c.x[0]!);
-  const given = c.ints('axes') ?? (c.x[1] ? c.constant(1) : undefined);
-  if (c.x[1] && !given) c.refuse('its axes are not constant');
-  const whole = !given?.length && !c.int('noop_with_empty_axes', 0);
-  const axes = whole ? range(shape.length) : (given ?? []).map((a) => axisOf(a, shape.length));
-  const kept = shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
-  const keep = (value: Value) => (c.int('keepdims', 1) ? value : c.b.shaped(value, kept));
-  return {
-    shape,
-    axes,
-    g: keep(c.g),
-    y: keep(c.y[0]!),
-    count: () => c.b.count(axes.map((i) => shape[i]!)),
-  };
+/** The gradient of a reduction, its axes kept as extents of 1. */
+interface Reduction extends RuleContext {
+  readonly axes: readonly number[];
 }
-const reduceExtreme: Rule = (c) => {
-  const { axes, g, y } = reduction(c);
-  const hit = c.b.equal(c.x[0]!, y);
-  return [c.b.op.mul(hit, c.b.op.div(g, c.b.sum(hit, axes)))];
+const reduction =
+  (rule: (c: Reduction, x: Value, y: Value) => Value): Rule =>
+  (c) => {
+    const shape = c.shape(c.x[0]!);
+    const given = c.ints('axes') ?? (c.x[1] ? c.constant(1) : undefined);
+    if (c.x[1] && !given) c.refuse('its axes are not constant');
+    const whole = !given?.length && !c.int('noop_with_empty_axes', 0);
+    const axes = whole ? range(shape.length) : (given ?? []).map((a) => axisOf(a, shape.length));
+    const kept = shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
+    const keep = (value: Value) => (c.int('keepdims', 1) ? value : c.b.shaped(value, kept));
+    return [rule({ ...c, axes, g: keep(c.g) }, c.x[0]!, keep(c.y[0]!))];
+  };
+/** The same over all axes but those of batch and channels, which are kept. */
+const globally =
+  (rule: (c: Reduction, x: Value, y: Value) => Value): Rule =>
+  (c) => [rule({ ...c, axes: range(rankOf(c) - 2, 2) }, c.x[0]!, c.y[0]!)];
+
+const meanOver = ({ b, g, axes, shape }: Reduction, x: Value) => {
+  const from = shape(x);
+  return b.expand(b.div(g, b.count(axes.map((i) => from[i]!))), from);
+};
+const extremeOver = (c: Reduction, x: Value, y: Value) => {
+  const hits = c.b.equal(x, y);
+  return shared(c, hits, c.b.sum(hits, c.axes));
 };
 
-/** The gradient through x̂ = (x − mean) · r, of which `g` is the gradient. */
-function normalized(
-  b: Emitter,
-  g: Value,
-  hat: Value,
-  r: Value,
-  axes: readonly number[],
-  centered = true,
+/**
+ * The gradients of scale · x̂ + bias, where x̂ is x with mean 0 and variance 1 over `axes`.
+ * @param g the gradient, of the shape of x
+ * @param inner that of x̂
+ * @param sum takes one of x's shape to that of scale or bias
+ */
+function normalization(
+  c: RuleContext,
+  {
+    x = c.x[0]!,
+    g = c.g,
+    axes,
+    inner,
+    sum,
+    centered = true,
+  }: {
+    x?: Value;
+    g?: Value;
+    axes: readonly number[];
+    inner: () => Value;
+    sum: (value: Value, input: number) => Value;
+    centered?: boolean;
+  },
 ) {
-  const { sub, mul } = b.op;
-  const inner = centered ? sub(g, b.mean(g, axes)) : g;
-  return mul(r, sub(inner, mul(hat, b.mean(mul(g, hat), axes))));
+  const { b } = c;
+  const { sub, mul, div, add, sqrt } = b;
+  const center = (value: Value) => (centered ? sub(value, b.mean(value, axes)) : value);
+  const from = center(x);
+  const r = div(1, sqrt(add(b.mean(mul(from, from), axes), c.float('epsilon', 1e-5))));
+  const hat = mul(from, r);
+  const dx = () => {
+    const dHat = inner();
+    return mul(r, sub(center(dHat), mul(hat, b.mean(mul(dHat, hat), axes))));
+  };
+  return [dx, () => sum(mul(g, hat), 1), () => sum(g, 2)] as const;
 }
-function hatOf(b: Emitter, x: Value, axes: readonly number[], epsilon: number, centered = true) {
-  const { sub, mul, div, add, sqrt } = b.op;
-  const from = centered ? sub(x, b.mean(x, axes)) : x;
-  const r = div(b.float(1), sqrt(add(b.mean(mul(from, from), axes), b.float(epsilon))));
-  return { hat: mul(from, r), r };
-}
+
 const layerNorm =
   (centered: boolean): Rule =>
   (c) => {
-    const { b, x, g } = c;
-    const shape = c.shape(x[0]!);
-    const first = axisOf(c.int('axis', -1), shape.length);
-    const axes = range(shape.length - first, first);
-    const { hat, r } = hatOf(b, x[0]!, axes, c.float('epsilon', 1e-5), centered);
-    return [
-      c.needs(0) ? normalized(b, b.op.mul(g, x[1]!), hat, r, axes, centered) : undefined,
-      c.needs(1) ? b.sumTo(b.op.mul(g, hat), shape, c.shape(x[1]!)) : undefined,
-      c.needs(2) ? b.sumTo(g, shape, c.shape(x[2]!)) : undefined,
-    ];
+    const first = axisFrom(c, -1);
+    return normalization(c, {
+      axes: range(rankOf(c) - first, first),
+      inner: () => c.b.mul(c.g, c.x[1]!),
+      sum: (value, input) => sumTo(c, input, value),
+      centered,
+    });
   };
 
 /** A vector of channels, against [N, C, …]. */
-const channels = (c: RuleContext, value: Value, rank: number) =>
-  c.b.shaped(value, [c.shape(value)[0]!, ...range(rank - 2).map(() => 1)]);
-const notChannels = (rank: number) => range(rank).filter((i) => i !== 1);
+const channels = (c: RuleContext, value: Value) =>
+  c.b.shaped(value, [c.shape(c.x[1]!)[0]!, ...range(rankOf(c) - 2).map(() => 1)]);
+/** Sums over all but the channels of [N, C, …]. */
+export const channelSum = (b: Emitter, value: Value, rank: number): Value =>
+  b.sum(
+    value,
+    range(rank).filter((i) => i !== 1),
+    0,
+  );
 
 const batchNorm: Rule = (c) => {
   const { b, x, g } = c;
-  const { sub, mul, div, add, sqrt } = b.op;
-  const rank = c.shape(x[0]!).length;
-  const root = sqrt(add(x[4]!, b.float(c.float('epsilon', 1e-5))));
-  const others = notChannels(rank);
-  const vector = (value: Value) =>
-    b.shaped(value, [c.shape(x[4]!)[0]!, ...range(rank - 2).map(() => 1)]);
+  const { sub, mul, div, add, sqrt } = b;
+  const rank = rankOf(c);
+  const root = sqrt(add(x[4]!, c.float('epsilon', 1e-5)));
   return [
-    c.needs(0) ? mul(g, vector(div(x[1]!, root))) : undefined,
-    c.needs(1) ? b.sum(mul(g, div(sub(x[0]!, vector(x[3]!)), vector(root))), others, 0) : undefined,
-    c.needs(2) ? b.sum(g, others, 0) : undefined,
+    () => mul(g, channels(c, div(x[1]!, root))),
+    () => channelSum(b, mul(g, div(sub(x[0]!, channels(c, x[3]!)), channels(c, root))), rank),
+    () => channelSum(b, g, rank),
   ];
 };
 
 const instanceNorm: Rule = (c) => {
-  const { b, x, g } = c;
-  const rank = c.shape(x[0]!).length;
-  const axes = range(rank - 2, 2);
-  const { hat, r } = hatOf(b, x[0]!, axes, c.float('epsilon', 1e-5));
-  return [
-    c.needs(0) ? normalized(b, b.op.mul(g, channels(c, x[1]!, rank)), hat, r, axes) : undefined,
-    c.needs(1) ? b.sum(b.op.mul(g, hat), notChannels(rank), 0) : undefined,
-    c.needs(2) ? b.sum(g, notChannels(rank), 0) : undefined,
-  ];
+  const rank = rankOf(c);
+  return normalization(c, {
+    axes: range(rank - 2, 2),
+    inner: () => c.b.mul(c.g, channels(c, c.x[1]!)),
+    sum: (value) => channelSum(c.b, value, rank),
+  });
 };
 
 const groupNorm: Rule = (c) => {
   const { b, x, g } = c;
   const shape = c.shape(x[0]!);
-  const [n, ...rest] = shape;
   const groups = c.int('num_groups', 1);
-  const fixed = rest.map((e) =>
-    typeof e === 'number' ? e : c.refuse('its extents are not fixed'),
-  );
-  const grouped: Shape = [n!, groups, sizeOf(fixed) / groups];
-  const { hat, r } = hatOf(b, b.shaped(x[0]!, grouped), [2], c.float('epsilon', 1e-5));
-  const perGroup = c.opset < 21;
-  const back = (value: Value) => b.shaped(value, shape);
-  const vector = (value: Value) =>
-    perGroup ? b.shaped(value, [groups, 1]) : channels(c, value, shape.length);
+  const grouped: Shape = [shape[0]!, groups, sizeOf(c.fixed(x[0]!, 1)) / groups];
   const flat = (value: Value) => b.shaped(value, grouped);
-  const scaled = perGroup ? b.op.mul(flat(g), vector(x[1]!)) : flat(b.op.mul(g, vector(x[1]!)));
-  const sum = (value: Value) =>
-    perGroup ? b.sum(value, [0, 2], 0) : b.sum(back(value), notChannels(shape.length), 0);
-  return [
-    c.needs(0) ? back(normalized(b, scaled, hat, r, [2])) : undefined,
-    c.needs(1) ? sum(b.op.mul(flat(g), hat)) : undefined,
-    c.needs(2) ? sum(flat(g)) : undefined,
-  ];
+  const back = (value: Value) => b.shaped(value, shape);
+  // There was a scale for each group before, and is one for each channel now.
+  const perGroup = c.opset < 21;
+  const [dx, ...others] = normalization(c, {
+    x: flat(x[0]!),
+    g: flat(g),
+    axes: [2],
+    inner: () =>
+      perGroup ? b.mul(flat(g), b.shaped(x[1]!, [groups, 1])) : flat(b.mul(g, channels(c, x[1]!))),
+    sum: (value) => (perGroup ? b.sum(value, [0, 2], 0) : channelSum(b, back(value), shape.length)),
+  });
+  return [() => back(dx()), ...others];
 };
 
 const matMul: Rule = (c) => {
-  const { b, x, y, needs } = c;
+  const { b, x, y } = c;
   const [sa, sb] = [c.shape(x[0]!), c.shape(x[1]!)];
   const [va, vb] = [sa.length === 1, sb.length === 1];
   const from = [...c.shape(y[0]!)];
@@ -196,22 +219,17 @@ const matMul: Rule = (c) => {
   const rows = (value: Value, width: number) => b.reshape(value, [-1, width]);
   // A matrix of weights: all rows in one product.
   const weights = tb.length === 2 && typeof k === 'number' && typeof n === 'number' && k * n > 0;
-  let da: Value | undefined;
-  let db: Value | undefined;
-  if (needs(0)) {
-    da =
-      weights && ta.length === 2
-        ? b.gemm(g, B, false, true)
-        : b.sumTo(b.matMul(g, swap(B, tb.length)), [...lead, m, k], ta);
-    da = lift(da, ta, sa);
-  }
-  if (needs(1)) {
-    db = weights
-      ? b.gemm(ta.length === 2 ? A : rows(A, k), ta.length === 2 ? g : rows(g, n), true, false)
-      : b.sumTo(b.matMul(swap(A, ta.length), g), [...lead, k, n], tb);
-    db = lift(db, tb, sb);
-  }
-  return [da, db];
+  const da = () =>
+    weights && ta.length === 2
+      ? b.gemm(g, B, false, true)
+      : b.sumTo(b.matMul(g, swap(B, tb.length)), [...lead, m, k], ta);
+  const db = () => {
+    if (!weights) return b.sumTo(b.matMul(swap(A, ta.length), g), [...lead, k, n], tb);
+    return ta.length === 2
+      ? b.gemm(A, g, true, false)
+      : b.gemm(rows(A, k), rows(g, n), true, false);
+  };
+  return [() => lift(da(), ta, sa), () => lift(db(), tb, sb)];
 };
 
 const gemm: Rule = (c) => {
@@ -219,13 +237,9 @@ const gemm: Rule = (c) => {
   const [ta, tb] = [c.int('transA', 0) === 1, c.int('transB', 0) === 1];
   const [alpha, beta] = [c.float('alpha', 1), c.float('beta', 1)];
   return [
-    c.needs(0)
-      ? b.scale(ta ? b.gemm(x[1]!, g, tb, true) : b.gemm(g, x[1]!, false, !tb), alpha)
-      : undefined,
-    c.needs(1)
-      ? b.scale(tb ? b.gemm(g, x[0]!, true, ta) : b.gemm(x[0]!, g, !ta, false), alpha)
-      : undefined,
-    c.needs(2) ? b.scale(b.sumTo(g, c.shape(c.y[0]!), c.shape(x[2]!)), beta) : undefined,
+    () => b.scale(ta ? b.gemm(x[1]!, g, tb, true) : b.gemm(g, x[1]!, false, !tb), alpha),
+    () => b.scale(tb ? b.gemm(g, x[0]!, true, ta) : b.gemm(x[0]!, g, !ta, false), alpha),
+    () => b.scale(sumTo(c, 2, g), beta),
   ];
 };
 
@@ -253,46 +267,35 @@ const einsum: Rule = (c) => {
       if (!extents.has(letter) || extents.get(letter) === 1) extents.set(letter, extent);
     });
   });
-  return terms.map((term, i) => {
-    if (!c.needs(i)) return undefined;
+  const shapeOf = (term: string) => [...term].map((letter) => extents.get(letter)!);
+  return terms.map((term, i) => () => {
     const others = terms.map((t, k) => [t, x[k]!] as const).filter((_, k) => k !== i);
     const known = new Set(out + others.map(([t]) => t).join(''));
     const missing = [...term].filter((letter) => !known.has(letter)).join('');
-    const operands = [[out, g] as const, ...others];
-    if (missing) {
-      const shape = [...missing].map((letter) => extents.get(letter)!);
-      operands.push([missing, b.expand(b.float(1), shape)]);
-    }
-    const text = `${operands.map(([t]) => t).join(',')}->${term}`;
+    const operands: (readonly [string, Value])[] = [[out, g], ...others];
+    if (missing) operands.push([missing, b.expand(1, shapeOf(missing))]);
     const made = b.node(
       'Einsum',
       operands.map(([, value]) => value),
-      { equation: text },
+      { equation: `${operands.map(([t]) => t).join(',')}->${term}` },
     );
-    return b.sumTo(
-      made,
-      [...term].map((letter) => extents.get(letter)!),
-      c.shape(x[i]!),
-    );
+    return b.sumTo(made, shapeOf(term), c.shape(x[i]!));
   });
 };
-
-const softmaxAxis = (c: RuleContext) => [axisOf(c.int('axis', -1), c.shape(c.x[0]!).length)];
 
 const reshape: Rule = (c) => [c.b.shaped(c.g, c.shape(c.x[0]!))];
 /** For operators that have no gradient. */
 export const nothing: Rule = () => [];
 
 const concat: Rule = (c) => {
-  const { b, x, y, g } = c;
-  const axis = axisOf(c.int('axis', 0), c.shape(y[0]!).length);
-  let at = 0;
-  return x.map((value, i) => {
+  const axis = axisFrom(c, 0);
+  let end = 0;
+  return c.x.map((value) => {
     const length = c.shape(value)[axis]!;
     if (typeof length !== 'number') return c.refuse('it joins along an axis that is not fixed');
-    const start = at;
-    at += length;
-    return c.needs(i) ? b.cut(g, [axis], [start], [at]) : undefined;
+    const [start, stop] = [end, end + length];
+    end = stop;
+    return () => c.b.cut(c.g, [axis], [start], [stop]);
   });
 };
 
@@ -338,12 +341,10 @@ function putBack(
 const slice: Rule = (c: RuleContext) => {
   const { x, y } = c;
   const to = c.shape(x[0]!);
-  const [starts, axes, steps] = [
-    c.constant(1),
-    x[3] ? c.constant(3) : undefined,
-    x[4] ? c.constant(4) : undefined,
-  ];
-  if (!starts) return c.refuse('its starts are not constant');
+  const [starts, , axes, steps] = [1, 2, 3, 4].map(c.constant);
+  if (!starts || (x[3] && !axes) || (x[4] && !steps)) {
+    return c.refuse('its starts, axes or steps are not constant');
+  }
   let is: Shape = c.shape(y[0]!);
   let value = c.g;
   starts.forEach((from, i) => {
@@ -373,29 +374,22 @@ const slice: Rule = (c: RuleContext) => {
 const gather: Rule = (c) => {
   const { b, x, g } = c;
   const [data, index] = [c.shape(x[0]!), c.shape(x[1]!)];
-  const axis = axisOf(c.int('axis', 0), data.length);
+  const axis = axisFrom(c, 0);
   const r = index.length;
   // Indices first, then what stood before them, then what stood behind.
   const order = [...range(r, axis), ...range(axis), ...range(data.length - axis - 1, axis + r)];
   const front = [axis, ...range(data.length).filter((i) => i !== axis)];
-  const updates = b.transpose(g, order);
   const index64 = c.type(x[1]!) === 'int64' ? x[1]! : b.cast(x[1]!, 'int64');
   const indices = b.node('Unsqueeze', [index64, b.integers(r)]);
   const into = b.zeros(front.map((i) => data[i]!));
-  const sum = b.node('ScatterND', [into, indices, updates], { reduction: 'add' });
-  return [
-    b.transpose(
-      sum,
-      range(data.length).map((i) => front.indexOf(i)),
-    ),
-  ];
+  const sum = b.node('ScatterND', [into, indices, b.transpose(g, order)], { reduction: 'add' });
+  return [b.transpose(sum, inverse(front))];
 };
 
 const gatherElements: Rule = (c) => {
   const { b, x, g } = c;
-  const data = c.fixed(x[0]!);
-  const index = c.fixed(x[1]!);
-  const axis = axisOf(c.int('axis', 0), data.length);
+  const [data, index] = [c.fixed(x[0]!), c.fixed(x[1]!)];
+  const axis = axisFrom(c, 0);
   const n = data[axis]!;
   // Compared with every place of the axis: duplicates add up, and nothing is scattered.
   const wide = [...index.slice(0, axis), 1, ...index.slice(axis)];
@@ -404,9 +398,9 @@ const gatherElements: Rule = (c) => {
     wide.map((_, i) => (i === axis ? n : 1)),
   );
   const plain = b.cast(x[1]!, 'float32');
-  const positive = b.where(b.node('Less', [plain, b.float(0)]), b.op.add(plain, b.float(n)), plain);
+  const positive = b.where(b.greater(0, plain), b.add(plain, n), plain);
   const hits = b.equal(b.reshape(positive, wide), places);
-  const sum = b.sum(b.op.mul(hits, b.reshape(g, wide)), [axis + 1], 0);
+  const sum = b.sum(b.mul(hits, b.reshape(g, wide)), [axis + 1], 0);
   const ends = data.map((e, i) => (i === axis ? 0 : e - index[i]!));
   return [
     b.pad(
@@ -426,39 +420,30 @@ const sources: Readonly<Record<string, (i: number, n: number) => number>> = {
 };
 const pad: Rule = (c) => {
   const { b, x, g } = c;
-  const to = c.shape(x[0]!);
+  const rank = rankOf(c);
   const pads = c.constant(1);
-  if (!pads) return c.refuse('its pads are not constant');
-  const axes = (x[3] ? c.constant(3) : undefined) ?? range(to.length);
-  const begins = to.map(() => 0);
-  const ends = to.map(() => 0);
+  const axes = x[3] ? c.constant(3) : range(rank);
+  if (!pads || !axes) return c.refuse('its pads or axes are not constant');
+  const [begins, ends] = [range(rank).fill(0), range(rank).fill(0)];
   axes.forEach((a, i) => {
-    begins[axisOf(a, to.length)] = pads[i]!;
-    ends[axisOf(a, to.length)] = pads[i + axes.length]!;
+    begins[axisOf(a, rank)] = pads[i]!;
+    ends[axisOf(a, rank)] = pads[i + axes.length]!;
   });
   const mode = c.text('mode', 'constant');
   if (mode !== 'constant') {
-    // Along each axis a matrix says which element stands where.
+    const source = sources[mode]!;
     return [
-      c.fixed(x[0]!).reduce((value, n, axis) => {
-        const length = n + begins[axis]! + ends[axis]!;
-        if (length === n && begins[axis] === 0) return value;
-        const matrix = new Array<number>(length * n).fill(0);
-        for (let i = 0; i < length; i++) {
-          matrix[i * n + sources[mode]!(i - begins[axis]!, n)] = 1;
-        }
-        return b.alongAxis(value, to.length, axis, b.floats([length, n], matrix));
+      c.fixed(x[0]!).reduce((value, from, axis) => {
+        const begin = begins[axis]!;
+        const to = from + begin + ends[axis]!;
+        if (to === from && begin === 0) return value;
+        return b.backAlong(value, rank, axis, { from, to }, (i) => [[source(i - begin, from), 1]]);
       }, g),
     ];
   }
   // Padding by a negative number cuts, and the other way round.
-  return [
-    b.pad(
-      g,
-      begins.map((n) => 0 - n),
-      ends.map((n) => 0 - n),
-    ),
-  ];
+  const negative = (list: readonly number[]) => list.map((n) => 0 - n);
+  return [b.pad(g, negative(begins), negative(ends))];
 };
 
 const tile: Rule = (c) => {
@@ -467,13 +452,8 @@ const tile: Rule = (c) => {
   const repeats = c.constant(1);
   if (!repeats) return c.refuse('its repeats are not constant');
   const split = shape.flatMap((extent, i) => [repeats[i]!, extent]);
-  return [
-    b.sum(
-      b.shaped(g, split),
-      range(shape.length).map((i) => 2 * i),
-      0,
-    ),
-  ];
+  const axes = range(shape.length).map((i) => 2 * i);
+  return [b.sum(b.shaped(g, split), axes, 0)];
 };
 
 /** Gradients by operator; those of windows are apart. Everything that is emitted has a kernel on every provider, GPUs included. */
@@ -481,92 +461,66 @@ export const rules: Readonly<Record<string, Rule>> = {
   Identity: ({ g }) => [g],
   Add: binary(({ g }) => [() => g, () => g]),
   Sub: binary(({ b, g }) => [() => g, () => b.neg(g)]),
-  Mul: binary(({ b, g }, p, q) => [() => b.op.mul(g, q), () => b.op.mul(g, p)]),
-  Div: binary(({ b, g, y }, _, q) => [
-    () => b.op.div(g, q),
-    () => b.neg(b.op.div(b.op.mul(g, y[0]!), q)),
-  ]),
-  Pow: binary((c, p, q) => {
-    const { b, g, y } = c;
-    const { mul, sub } = b.op;
-    const exponent = c.type(q) === 'float32' ? q : b.cast(q, 'float32');
+  Mul: binary(({ b, g }, p, q) => [() => b.mul(g, q), () => b.mul(g, p)]),
+  Div: binary(({ b, g, y }, _, q) => [() => b.div(g, q), () => b.neg(b.div(b.mul(g, y[0]!), q))]),
+  Pow: binary(({ b, g, y, type }, p, q) => {
+    const exponent = type(q) === 'float32' ? q : b.cast(q, 'float32');
     return [
-      () => mul(g, mul(exponent, b.node('Pow', [p, sub(exponent, b.float(1))]))),
-      () => mul(g, mul(y[0]!, b.node('Log', [p]))),
+      () => b.mul(g, b.mul(exponent, b.node('Pow', [p, b.sub(exponent, 1)]))),
+      () => b.mul(g, b.mul(y[0]!, b.node('Log', [p]))),
     ];
   }),
+  PRelu: binary(({ b, g }, x, slope) => [
+    () => b.where(b.greater(x, 0), g, b.mul(g, slope)),
+    () => b.where(b.greater(x, 0), 0, b.mul(g, x)),
+  ]),
   Sum: several(() => 1),
   Mean: several((n) => 1 / n),
   Min: extreme,
   Max: extreme,
   Neg: unary((b, _x, _y, g) => b.neg(g)),
-  Sqrt: unary((b, _, y, g) => b.op.div(b.scale(g, 0.5), y)),
-  Exp: unary((b, _, y, g) => b.op.mul(g, y)),
-  Log: unary((b, x, _, g) => b.op.div(g, x)),
-  Reciprocal: unary((b, _, y, g) => b.neg(b.op.mul(g, b.op.mul(y, y)))),
-  Sin: unary((b, x, _, g) => b.op.mul(g, b.node('Cos', [x]))),
-  Cos: unary((b, x, _, g) => b.neg(b.op.mul(g, b.node('Sin', [x])))),
-  Abs: unary((b, x, _, g) =>
-    b.op.sub(b.whereGreater(x, b.float(0), g), b.whereGreater(b.float(0), x, g)),
-  ),
-  Relu: unary((b, _, y, g) => b.whereGreater(y, b.float(0), g)),
+  Sqrt: unary((b, _, y, g) => b.div(b.mul(g, 0.5), y)),
+  Exp: unary((b, _, y, g) => b.mul(g, y)),
+  Log: unary((b, x, _, g) => b.div(g, x)),
+  Reciprocal: unary((b, _, y, g) => b.neg(b.mul(g, b.mul(y, y)))),
+  Sin: unary((b, x, _, g) => b.mul(g, b.node('Cos', [x]))),
+  Cos: unary((b, x, _, g) => b.neg(b.mul(g, b.node('Sin', [x])))),
+  Abs: unary((b, x, _, g) => b.sub(b.where(b.greater(x, 0), g, 0), b.where(b.greater(0, x), g, 0))),
+  Relu: unary((b, _, y, g) => b.where(b.greater(y, 0), g, 0)),
   LeakyRelu: unary((b, x, _, g, c) =>
-    b.where(b.node('Greater', [x, b.float(0)]), g, b.scale(g, c.float('alpha', 0.01))),
+    b.where(b.greater(x, 0), g, b.scale(g, c.float('alpha', 0.01))),
   ),
-  PRelu: (c) => {
-    const [x, slope] = c.x as [Value, Value];
-    const positive = c.b.node('Greater', [x, c.b.float(0)]);
-    const { mul } = c.b.op;
-    const down = () => c.b.where(positive, c.b.float(0), mul(c.g, x));
-    return [
-      c.needs(0) ? c.b.where(positive, c.g, mul(c.g, slope)) : undefined,
-      c.needs(1) ? c.b.sumTo(down(), c.shape(x), c.shape(slope)) : undefined,
-    ];
-  },
   Elu: unary((b, x, y, g, c) =>
-    b.where(
-      b.node('Greater', [x, b.float(0)]),
-      g,
-      b.op.mul(g, b.op.add(y, b.float(c.float('alpha', 1)))),
-    ),
+    b.where(b.greater(x, 0), g, b.mul(g, b.add(y, c.float('alpha', 1)))),
   ),
-  Clip: (c) => [c.b.where(c.b.node('Equal', [c.x[0]!, c.y[0]!]), c.g, c.b.float(0))],
-  HardSigmoid: unary((b, _, y, g, c) =>
-    b.whereGreater(y, b.float(0), b.whereGreater(b.float(1), y, b.scale(g, c.float('alpha', 0.2)))),
-  ),
-  HardSwish: unary((b, x, _, g) => {
-    const inside = b.op.mul(g, b.op.add(b.scale(x, 1 / 3), b.float(0.5)));
-    const above = b.where(b.node('Greater', [x, b.float(3)]), g, inside);
-    return b.whereGreater(x, b.float(-3), above);
+  Clip: unary((b, x, y, g) => b.where(b.node('Equal', [x, y]), g, 0)),
+  HardSigmoid: unary((b, _, y, g, c) => {
+    const inside = b.where(b.greater(1, y), b.scale(g, c.float('alpha', 0.2)), 0);
+    return b.where(b.greater(y, 0), inside, 0);
   }),
-  Sigmoid: unary((b, _, y, g) => b.op.mul(g, b.op.mul(y, b.op.sub(b.float(1), y)))),
-  Tanh: unary((b, _, y, g) => b.op.mul(g, b.op.sub(b.float(1), b.op.mul(y, y)))),
-  Erf: unary((b, x, _, g) =>
-    b.op.mul(b.scale(g, 2 / Math.sqrt(Math.PI)), b.node('Exp', [b.neg(b.op.mul(x, x))])),
-  ),
+  HardSwish: unary((b, x, _, g) => {
+    const inside = b.mul(g, b.add(b.mul(x, 1 / 3), 0.5));
+    return b.where(b.greater(x, -3), b.where(b.greater(x, 3), g, inside), 0);
+  }),
+  Sigmoid: unary((b, _, y, g) => b.mul(g, b.mul(y, b.sub(1, y)))),
+  Tanh: unary((b, _, y, g) => b.mul(g, b.sub(1, b.mul(y, y)))),
+  Erf: unary((b, x, _, g) => b.mul(b.mul(g, 2 / Math.sqrt(Math.PI)), b.exp(b.neg(b.mul(x, x))))),
   Gelu: unary((b, x, _, g, c) => {
-    const { add, mul, sub } = b.op;
-    const [half, one] = [b.float(0.5), b.float(1)];
+    const { add, mul, sub } = b;
     const square = mul(x, x);
     if (c.text('approximate', 'none') === 'none') {
-      const cdf = mul(half, add(one, b.node('Erf', [b.scale(x, Math.SQRT1_2)])));
-      const density = b.scale(b.node('Exp', [b.scale(square, -0.5)]), 1 / Math.sqrt(2 * Math.PI));
+      const cdf = mul(0.5, add(1, b.node('Erf', [mul(x, Math.SQRT1_2)])));
+      const density = mul(b.exp(mul(square, -0.5)), 1 / Math.sqrt(2 * Math.PI));
       return mul(g, add(cdf, mul(x, density)));
     }
     const k = Math.sqrt(2 / Math.PI);
-    const t = b.node('Tanh', [mul(b.scale(x, k), add(one, b.scale(square, 0.044715)))]);
-    const inner = mul(sub(one, mul(t, t)), add(b.float(k), b.scale(square, 3 * 0.044715 * k)));
-    return mul(g, mul(half, add(add(one, t), mul(x, inner))));
+    const t = b.node('Tanh', [mul(mul(x, k), add(1, mul(square, 0.044715)))]);
+    const inner = mul(sub(1, mul(t, t)), add(k, mul(square, 3 * 0.044715 * k)));
+    return mul(g, mul(0.5, add(add(1, t), mul(x, inner))));
   }),
-  Softplus: unary((b, x, _, g) => b.op.mul(g, b.node('Sigmoid', [x]))),
-  Softmax: (c) => {
-    const { b, y, g } = c;
-    return [b.op.mul(y[0]!, b.op.sub(g, b.sum(b.op.mul(g, y[0]!), softmaxAxis(c))))];
-  },
-  LogSoftmax: (c) => {
-    const { b, y, g } = c;
-    return [b.op.sub(g, b.op.mul(b.node('Exp', [y[0]!]), b.sum(g, softmaxAxis(c))))];
-  },
+  Softplus: unary((b, x, _, g) => b.mul(g, b.node('Sigmoid', [x]))),
+  Softmax: unary((b, _, y, g, c) => b.mul(y, b.sub(g, b.sum(b.mul(g, y), [axisFrom(c, -1)])))),
+  LogSoftmax: unary((b, _, y, g, c) => b.sub(g, b.mul(b.exp(y), b.sum(g, [axisFrom(c, -1)])))),
   LayerNormalization: layerNorm(true),
   RMSNormalization: layerNorm(false),
   BatchNormalization: batchNorm,
@@ -579,73 +533,37 @@ export const rules: Readonly<Record<string, Rule>> = {
   Flatten: reshape,
   Squeeze: reshape,
   Unsqueeze: reshape,
-  Transpose: (c) => {
-    const rank = c.shape(c.x[0]!).length;
-    const perm = c.ints('perm') ?? range(rank).reverse();
-    return [
-      c.b.transpose(
-        c.g,
-        range(rank).map((i) => perm.indexOf(i)),
-      ),
-    ];
-  },
-  Expand: (c) => {
-    const { from, to } = shapes(c);
-    return [c.b.sumTo(c.g, from, to)];
-  },
+  Transpose: unary((b, _x, _y, g, c) =>
+    b.transpose(g, inverse(c.ints('perm') ?? range(rankOf(c)).reverse())),
+  ),
+  Expand: (c) => [broadcast(c, 0, () => c.g)],
   Tile: tile,
   Concat: concat,
   Split: (c) => {
-    const axis = axisOf(c.int('axis', 0), c.shape(c.x[0]!).length);
-    return [
-      c.b.concatOn(
-        c.y.map((y, i) => c.dy[i] ?? c.b.zeros(c.shape(y))),
-        axis,
-      ),
-    ];
+    const parts = c.y.map((y, i) => c.dy[i] ?? c.b.zeros(c.shape(y)));
+    return [c.b.concatOn(parts, axisFrom(c, 0))];
   },
   Slice: slice,
   Pad: pad,
   Gather: gather,
   GatherElements: gatherElements,
   Where: (c) => {
-    const { b, x, y, g } = c;
-    const zero = b.float(0);
-    const [first, second] = [() => b.where(x[0]!, g, zero), () => b.where(x[0]!, zero, g)];
-    return [
-      undefined,
-      ...[first, second].map((make, i) =>
-        c.needs(i + 1) ? b.sumTo(make(), c.shape(y[0]!), c.shape(x[i + 1]!)) : undefined,
-      ),
-    ];
+    const part = (input: number, a: Operand, otherwise: Operand) =>
+      broadcast(c, input, () => c.b.where(c.x[0]!, a, otherwise));
+    return [undefined, part(1, c.g, 0), part(2, 0, c.g)];
   },
   Cast: (c) => {
     const type = c.type(c.y[0]!);
     return type === 'float32' ? [c.g] : c.refuse(`'${c.y[0]}' is ${type}, not float32`);
   },
-  Dropout: (c) => {
-    const { b, g, x, y } = c;
-    const training = x[2] ? c.constant(2) : [0];
-    if (!training) return c.refuse('its mode is not constant');
-    if (training[0] === 0) return [g];
-    const kept = b.op.sub(b.float(1), x[1] || b.float(0.5));
-    return [b.where(y[1]!, b.op.div(g, kept), b.float(0))];
-  },
-  ReduceSum: (c) => {
-    const { g, shape } = reduction(c);
-    return [c.b.expand(g, shape)];
-  },
-  ReduceMean: (c) => {
-    const { g, shape, count } = reduction(c);
-    return [c.b.expand(c.b.op.div(g, count()), shape)];
-  },
-  ReduceMax: reduceExtreme,
-  ReduceMin: reduceExtreme,
-  ReduceSumSquare: (c) => [c.b.op.mul(c.x[0]!, c.b.scale(reduction(c).g, 2))],
-  ReduceL2: (c) => {
-    const { g, y } = reduction(c);
-    return [c.b.op.mul(c.x[0]!, c.b.op.div(g, y))];
-  },
+  ReduceSum: reduction(({ b, g, shape }, x) => b.expand(g, shape(x))),
+  ReduceMean: reduction(meanOver),
+  ReduceMax: reduction(extremeOver),
+  ReduceMin: reduction(extremeOver),
+  ReduceSumSquare: reduction(({ b, g }, x) => b.mul(x, b.mul(g, 2))),
+  ReduceL2: reduction(({ b, g }, x, y) => b.mul(x, b.div(g, y))),
+  GlobalAveragePool: globally(meanOver),
+  GlobalMaxPool: globally(extremeOver),
   CumSum: (c) => {
     const attributes = { exclusive: c.int('exclusive', 0), reverse: 1 - c.int('reverse', 0) };
     return [c.b.node('CumSum', [c.g, c.x[1]!], attributes)];

@@ -2,7 +2,8 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import type { Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
-import type { Graph, Model, Node, ValueInfo } from '../model/schema.js';
+import { attributeOf } from '../model/nodes.js';
+import type { Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
   makeValueInfo,
@@ -12,7 +13,7 @@ import {
   withFloatValues,
 } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
-import { list } from '../training-model.js';
+import { type GradientModel, list } from '../training-model.js';
 import { checkRules, differentiate, pathOf, ruleOf } from './differentiate.js';
 import { Emitter } from './emit.js';
 import type { Loss } from './losses.js';
@@ -39,6 +40,13 @@ export interface TrainableOptions {
    * less memory, more time. Each choice is a segment of its own; what it passes on is kept.
    */
   readonly recompute?: NodeChoice | readonly NodeChoice[];
+  /**
+   * BatchNormalization and Dropout by name, pattern or predicate, which are trained in training form though
+   * the model has them in inference form.
+   */
+  readonly trainingForm?: NodeChoice | readonly NodeChoice[];
+  /** Decides what Dropout drops: an integer. Default 0. */
+  readonly seed?: number;
   /** Gives trained parameters new values from a seed: for graphs that come untrained. */
   readonly initialize?: number;
   /** Extents of inputs, by symbol or as `input:axis`: a number fixes one, a name sets it free. */
@@ -50,11 +58,9 @@ export interface TrainableOptions {
 }
 
 /** What `OrtTrainer.create` and `appendOptimizer` take. */
-export interface TrainableModel {
+export interface TrainableModel extends Required<GradientModel> {
   readonly model: Model;
-  readonly loss: string;
-  readonly gradients: Readonly<Record<string, string>>;
-  /** The model that was given, in the operator set of `model`; initial values included. */
+  /** The model that was given, in the operator set of `model` and in inference form; initial values included. */
   readonly forward: Model;
 }
 
@@ -67,29 +73,21 @@ const matches = (choice: Choice, name: string, shape: readonly number[]) =>
       ? new RegExp(choice.source, choice.flags.replace('g', '')).test(name)
       : choice(name, shape);
 
-/** What is trained with dropout is evaluated without. */
-const evaluated = ({ node = [] }: Graph) =>
-  node.map((one) => (one.opType === 'Dropout' ? { ...one, input: one.input!.slice(0, 2) } : one));
-
 /** Nodes that some providers lack, in others' terms. */
 function lowered(b: Emitter, node: Node): boolean {
   const [x = '', ...rest] = node.input ?? [];
   const [output = ''] = node.output ?? [];
   if (node.domain) return false;
   if (node.opType === 'LogSoftmax') {
-    const axis = b.integers(toNumber(node.attribute?.find(({ name }) => name === 'axis')?.i ?? -1));
-    const shifted = b.op.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
-    const sum = b.node('ReduceSum', [b.node('Exp', [shifted]), axis], { keepdims: 1 });
+    const axis = b.integers(toNumber(attributeOf(node, 'axis').i ?? -1));
+    const shifted = b.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
+    const sum = b.node('ReduceSum', [b.exp(shifted), axis], { keepdims: 1 });
     b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);
     return true;
   }
   if (/^(Sum|Mean)$/.test(node.opType!)) {
-    const sum = rest.reduce((a, v) => b.op.add(a, v), x);
-    b.node('Mul', [sum, b.float(node.opType === 'Sum' ? 1 : 1 / (rest.length + 1))], {}, output);
-    return true;
-  }
-  if (node.opType === 'Dropout' && !rest[1]) {
-    b.node('Identity', [x], {}, output);
+    const sum = rest.reduce((a, v) => b.add(a, v), x);
+    b.node('Mul', [sum, node.opType === 'Sum' ? 1 : 1 / (rest.length + 1)], {}, output);
     return true;
   }
   return false;
@@ -108,6 +106,8 @@ export async function makeTrainable(
     loss,
     trainable,
     recompute = [],
+    trainingForm = [],
+    seed = 0,
     initialize,
     dimensions = {},
     rules = {},
@@ -119,13 +119,29 @@ export async function makeTrainable(
   const windows = given.graph?.node?.some(({ opType }) => /Conv|Pool|Resize|Upsample/.test(opType!))
     ? (await import('./windows.js')).convolutionRules
     : {};
-  const all = { ...ownRules, ...windows, ...rules };
-  /** Nothing is looked for behind outputs that have no gradient. */
-  const isStop = (node: Node) => ruleOf(node, all) === nothing;
   const raised = await upgrade(given, PREFIX);
   const { opset, constants } = raised;
   const forward = settle(raised.model, dimensions);
-  const graph = { ...forward.graph! };
+  const forms = [trainingForm].flat() as NodeChoice[];
+  const before = forward.graph!;
+  // As few models are in training form.
+  const mode =
+    forms.length > 0 || before.node?.some(({ opType }) => /^(Batch|Dropout)/.test(opType!))
+      ? (await import('./training-form.js')).trainingForm(
+          new Emitter(`${PREFIX}training/`),
+          before,
+          ownRules,
+          forms,
+          seed,
+        )
+      : undefined;
+  const { node: own = [], initializer: values = [], input = [] } = mode?.graph ?? before;
+  const graph = { ...before, node: own, initializer: values, input };
+  const evaluated = () => ({ ...forward, graph: mode?.probed(graph) ?? graph });
+
+  const all = { ...ownRules, ...windows, ...mode?.rules, ...rules };
+  /** Nothing is looked for behind outputs that have no gradient. */
+  const isStop = (node: Node) => ruleOf(node, all) === nothing;
 
   const half = (graph.initializer ?? []).find(({ dataType }) => dataType === elementTypes.float16);
   if (half) {
@@ -189,7 +205,7 @@ export async function makeTrainable(
   // Everything is checked that can be without running. The output's shape decides the loss's inputs.
   if (typeof loss === 'string') lossValue = loss;
   else {
-    const { shapes } = await probe(ort, forward, sessionOptions);
+    const { shapes } = await probe(ort, evaluated(), sessionOptions);
     const symbols = new Map<string, string>();
     for (const { name, type } of graph.input ?? []) {
       type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
@@ -216,7 +232,7 @@ export async function makeTrainable(
     throw new OnnxModelError('invalid-option', message, 'trainable', missed);
   }
   checkRules(path.nodes, all, opset);
-  const probed = await probe(ort, { ...forward, graph }, sessionOptions);
+  const probed = await probe(ort, evaluated(), sessionOptions);
   const builder = new Emitter(PREFIX);
   const found = await differentiate(builder, graph, {
     loss: lossValue,
@@ -240,18 +256,19 @@ export async function makeTrainable(
     );
   }
   const low = new Emitter(`${PREFIX}lowered/`);
+  const shape = (value: Value) => probed.shapes.get(value)!;
   const nodes = [...graph.node, ...builder.nodes].flatMap((node) => {
     const start = low.nodes.length;
-    return lowered(low, node) ? low.nodes.slice(start) : [node];
+    const done = mode?.lower(low, node, shape) || lowered(low, node);
+    return done ? low.nodes.slice(start) : [node];
   });
-  const before = initializer.slice(0, forward.graph!.initializer!.length);
+  const plain = { ...graph, node: own, input, initializer: initializer.slice(0, values.length) };
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
-    forward: {
-      ...forward,
-      graph: { ...forward.graph, node: evaluated(forward.graph!), initializer: before },
-    },
+    carried: mode?.carried ?? {},
+    averaged: mode?.averaged ?? {},
+    forward: { ...forward, graph: mode?.inference(plain) ?? plain },
     model: {
       ...forward,
       graph: {

@@ -1,5 +1,6 @@
 import { OnnxModelError } from '../errors.js';
 import { GraphBuilder } from '../graph.js';
+import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node } from '../model/schema.js';
 import { toNumber } from '../model/tensors.js';
 
@@ -26,10 +27,6 @@ export async function upgrade(
   // Loaded by itself, since newer models never need it.
   const { changes } = from < TARGET ? await import('./changes.js') : { changes: [] };
   const table = changes.filter(([version]) => from < version);
-  const training = (model.graph.node ?? []).some(({ attribute }) =>
-    attribute?.some(({ name }) => name === 'training_mode'),
-  );
-  const batchNorm = training ? await import('./batch-norm.js') : undefined;
   const rankTwo = new Set<string>();
   const raise = (graph: Graph, outer: boolean): Graph => {
     const initializer = [...(graph.initializer ?? [])];
@@ -45,19 +42,8 @@ export async function upgrade(
         }
       }
       if (node.opType === 'Gemm' || node.opType === 'Flatten') rankTwo.add(node.output![0]!);
-      if (batchNorm?.isTraining(node)) {
-        batchNorm.lowerBatchNorm(b, node);
-        list = b.nodes.splice(0);
-      }
-      for (let one of list) {
-        // In training its gradient is that of what it kept.
-        if (one.opType === 'Dropout' && one.input?.[2] && !one.output?.[1]) {
-          one = { ...one, output: [one.output![0]!, `${prefix}mask/${one.output![0]}`] };
-        }
-        const tensor =
-          one.opType === 'Constant'
-            ? one.attribute?.find(({ name }) => name === 'value')?.t
-            : undefined;
+      for (const one of list) {
+        const tensor = one.opType === 'Constant' ? attributeOf(one, 'value').t : undefined;
         if (outer && tensor) {
           initializer.push({ ...tensor, name: one.output![0]! });
           constants.add(one.output![0]!);

@@ -24,14 +24,17 @@ const wireTypes: Readonly<Record<string, number>> = {
 };
 const wireType = (type: Field['type']) => wireTypes[type] ?? 2;
 
+/** Arrays of numbers that are written as they lie in memory: little-endian wherever JavaScript runs today. */
+const reals: Readonly<Record<string, Float32ArrayConstructor | Float64ArrayConstructor>> = {
+  float: Float32Array,
+  double: Float64Array,
+};
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 class Reader {
   at = 0;
-  readonly view: DataView;
-  constructor(readonly bytes: Uint8Array) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
+  constructor(readonly bytes: Uint8Array) {}
 
   varint(end: number, what: string): bigint | number {
     const start = this.at;
@@ -61,8 +64,16 @@ class Reader {
     return this.bytes[this.at++]!;
   }
 
-  /** The end of a field of that many bytes, which must lie within its message. */
-  span(end: number, length: number | bigint, start: number, what: string): number {
+  /** Where a value ends, which must be within its message; `at` is where it begins then. */
+  stop(end: number, wire: number, start: number, what: string): number {
+    if (wire === 0) {
+      const { at } = this;
+      this.varint(end, what);
+      const stop = this.at;
+      this.at = at;
+      return stop;
+    }
+    const length = wire === 2 ? this.varint(end, what) : wire === 1 ? 8 : 4;
     if (length > end - this.at) {
       const why = `${what} is ${length} bytes long where ${end - this.at} are left`;
       throw new OnnxFormatError(why, start, what, length);
@@ -88,8 +99,47 @@ function integer(value: bigint | number, type: Field['type'], at: number, what: 
   return signed;
 }
 
-/** Bytes that don't move with the file's: typed arrays need an aligned start. */
-const aligned = (bytes: Uint8Array) => bytes.slice().buffer;
+/** The values of a field that lie from the reader's place to `stop`: of one that is packed several. */
+function decodeValues(
+  reader: Reader,
+  { type }: Field,
+  stop: number,
+  start: number,
+  what: string,
+): ArrayLike<unknown> {
+  const { at } = reader;
+  const bytes = reader.bytes.subarray(at, stop);
+  if (type === 'bytes') return [bytes];
+  if (type === 'string') {
+    try {
+      return [utf8.decode(bytes)];
+    } catch {
+      throw new OnnxFormatError(`${what} is not UTF-8`, at, what);
+    }
+  }
+  const Reals = reals[type];
+  if (Reals) {
+    if (bytes.length % Reals.BYTES_PER_ELEMENT !== 0) {
+      const why = `${what} is ${bytes.length} bytes long`;
+      throw new OnnxFormatError(why, start, what, bytes.length);
+    }
+    // A copy, as typed arrays need an aligned start; a Buffer's slice would be none.
+    return new Reals(new Uint8Array(bytes).buffer);
+  }
+  const values: Int[] = [];
+  while (reader.at < stop) {
+    const where = reader.at;
+    values.push(integer(reader.varint(stop, what), type, where, what));
+  }
+  return values;
+}
+
+/** What came piece by piece, as one list. The usual case, a tensor's values in one piece, costs nothing. */
+function joined({ type }: Field, pieces: readonly ArrayLike<unknown>[]): unknown {
+  if (pieces.length === 1) return pieces[0];
+  const all = pieces.flatMap((piece) => Array.from(piece));
+  return reals[type]?.from(all as number[]) ?? all;
+}
 
 function decodeMessage(
   reader: Reader,
@@ -101,115 +151,53 @@ function decodeMessage(
   if (depth > MAX_DEPTH) {
     throw new OnnxFormatError(`${name} is nested more than ${MAX_DEPTH} deep`, reader.at, name);
   }
-  const lists = new Map<Field, unknown[]>();
+  const lists = new Map<Field, ArrayLike<unknown>[]>();
   while (reader.at < end) {
     const start = reader.at;
-    const tag = reader.varint(end, 'a tag');
-    const number = Math.floor(Number(tag) / 8);
-    const wire = Number(tag) % 8;
+    const tag = Number(reader.varint(end, 'a tag'));
+    const [number, wire] = [Math.floor(tag / 8), tag % 8];
     if (number === 0 || number >= 2 ** 29) {
       throw new OnnxFormatError(`${name} has a field with number ${number}`, start, name, number);
     }
     const field = schema[name].find((candidate) => candidate.number === number);
     const what = field ? `${name}.${field.name}` : `field ${number} of ${name}`;
-    if (wire !== 0 && wire !== 1 && wire !== 2 && wire !== 5) {
-      throw new OnnxFormatError(`${what} has wire type ${wire}`, start, what, wire);
-    }
     const expected = field && wireType(field.type);
-    if (field && wire !== expected && !(wire === 2 && field.repeated)) {
-      throw new OnnxFormatError(
-        `${what} has wire type ${wire}, not ${expected}`,
-        start,
-        what,
-        wire,
-      );
+    const fits = field
+      ? wire === expected || (wire === 2 && field.repeated)
+      : wire < 3 || wire === 5;
+    if (!fits) {
+      const why = `${what} has wire type ${wire}${field ? `, not ${expected}` : ''}`;
+      throw new OnnxFormatError(why, start, what, wire);
     }
-    let value: bigint | number = 0;
-    let stop: number;
-    if (wire === 0) {
-      value = reader.varint(end, what);
-      stop = reader.at;
-    } else {
-      const length = wire === 1 ? 8 : wire === 5 ? 4 : reader.varint(end, what);
-      stop = reader.span(end, length, start, what);
-    }
+    const stop = reader.stop(end, wire, start, what);
     if (!field) {
       extraOf(message).unknown.push({ number, bytes: reader.bytes.slice(start, stop) });
-      reader.at = stop;
-      continue;
-    }
-    const add = (item: unknown) => {
-      if (!field.repeated) {
-        message[field.name] = item;
-        return;
-      }
-      const list = lists.get(field) ?? [...((message[field.name] as Iterable<unknown>) ?? [])];
-      lists.set(field, list);
-      list.push(item);
-    };
-    if (isMessage(field.type)) {
-      const into = field.repeated ? {} : ((message[field.name] ?? {}) as Message);
-      add(decodeMessage(reader, field.type, stop, depth + 1, into));
-      continue;
-    }
-    if (field.type === 'bytes') {
-      add(reader.bytes.subarray(reader.at, stop));
-    } else if (field.type === 'string') {
-      add(text(reader, stop, what));
     } else {
-      if (field.repeated && (wire === 2) !== field.packed) {
-        extraOf(message).packing.set(number, wire === 2);
-      }
-      if (wire === 0) add(integer(value, field.type, start, what));
-      else if (wire !== 2) add(real(reader, field.type));
-      else {
-        const width = expected === 0 ? 1 : expected === 1 ? 8 : 4;
-        const bytes = stop - reader.at;
-        if (bytes % width !== 0) {
-          throw new OnnxFormatError(`${what} is ${bytes} bytes long`, start, what, bytes);
+      const { name: key, type, repeated, packed } = field;
+      let values: ArrayLike<unknown>;
+      if (isMessage(type)) {
+        const into = repeated ? {} : ((message[key] ?? {}) as Message);
+        values = [decodeMessage(reader, type, stop, depth + 1, into)];
+      } else values = decodeValues(reader, field, stop, start, what);
+      if (repeated) {
+        if (expected !== 2 && (wire === 2) !== packed) {
+          extraOf(message).packing.set(number, wire === 2);
         }
-        // The usual case, a tensor's values in one piece, is one copy.
-        if (width > 1 && !lists.has(field) && message[field.name] === undefined) {
-          const data = aligned(reader.bytes.subarray(reader.at, stop));
-          message[field.name] = width === 8 ? new Float64Array(data) : new Float32Array(data);
-        } else if (width > 1) {
-          for (; reader.at < stop; reader.at += width) add(real(reader, field.type));
-        } else {
-          while (reader.at < stop) {
-            const at = reader.at;
-            add(integer(reader.varint(stop, what), field.type, at, what));
-          }
-          if (bytes === 0) message[field.name] ??= [];
-        }
-      }
+        const before = message[key] as ArrayLike<unknown> | undefined;
+        const list = lists.get(field) ?? (before ? [before] : []);
+        lists.set(field, list);
+        list.push(values);
+      } else message[key] = values[0];
     }
     reader.at = stop;
   }
-  for (const [{ name: key, type }, list] of lists) {
-    message[key] =
-      type === 'float'
-        ? Float32Array.from(list as number[])
-        : type === 'double'
-          ? Float64Array.from(list as number[])
-          : list;
-  }
+  for (const [field, pieces] of lists) message[field.name] = joined(field, pieces);
   return message;
 }
 
 function extraOf(message: Message): Extra {
   message[extra] ??= { unknown: [], packing: new Map() };
   return message[extra];
-}
-
-const real = ({ view, at }: Reader, type: Field['type']) =>
-  type === 'double' ? view.getFloat64(at, true) : view.getFloat32(at, true);
-
-function text({ bytes, at }: Reader, stop: number, what: string): string {
-  try {
-    return utf8.decode(bytes.subarray(at, stop));
-  } catch {
-    throw new OnnxFormatError(`${what} is not UTF-8`, at, what);
-  }
 }
 
 /**
@@ -252,13 +240,6 @@ class Writer {
     }
     this.bytes[this.at++] = Number(rest);
   }
-  real(value: number, type: Field['type']): void {
-    this.room(8);
-    const view = new DataView(this.bytes.buffer);
-    if (type === 'double') view.setFloat64(this.at, value, true);
-    else view.setFloat32(this.at, value, true);
-    this.at += type === 'double' ? 8 : 4;
-  }
   /** A length, and what `write` writes. */
   within(write: () => void): void {
     const start = this.at;
@@ -287,18 +268,16 @@ const limits: Readonly<Record<string, readonly [bigint, bigint]>> = {
 };
 
 function encodeScalar(writer: Writer, type: Field['type'], value: unknown, what: string): void {
-  if (type === 'string') {
-    if (typeof value !== 'string') wrongValue(what, value, 'a string');
-    const bytes = encoder.encode(value);
+  const Reals = reals[type];
+  if (type === 'string' || type === 'bytes') {
+    if (type === 'string' && typeof value !== 'string') wrongValue(what, value, 'a string');
+    const bytes = type === 'string' ? encoder.encode(value as string) : value;
+    if (!(bytes instanceof Uint8Array)) wrongValue(what, value, 'a Uint8Array');
     writer.varint(bytes.length);
     writer.put(bytes);
-  } else if (type === 'bytes') {
-    if (!(value instanceof Uint8Array)) wrongValue(what, value, 'a Uint8Array');
-    writer.varint(value.length);
-    writer.put(value);
-  } else if (type === 'float' || type === 'double') {
+  } else if (Reals) {
     if (typeof value !== 'number') wrongValue(what, value, 'a number');
-    writer.real(value, type);
+    writer.put(new Uint8Array(Reals.of(value).buffer));
   } else {
     const [least, most] = limits[type]!;
     const whole = Number.isSafeInteger(value) || typeof value === 'bigint';
@@ -332,8 +311,8 @@ function encodeField(writer: Writer, owner: string, field: Field, message: Messa
   }
   writer.varint(8 * number + 2);
   writer.within(() => {
-    if (value instanceof Float32Array || value instanceof Float64Array) {
-      // Host order is little-endian wherever JavaScript runs today.
+    const Reals = reals[type];
+    if (Reals && value instanceof Reals) {
       writer.put(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
     } else for (const item of items) encodeScalar(writer, type, item, what);
   });

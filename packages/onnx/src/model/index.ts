@@ -1,6 +1,7 @@
 /** ONNX files, read and written: for tools, and for whoever brings gradients of his own. */
 export { OnnxFormatError, OnnxModelError } from '../errors.js';
 export { decodeModel, encodeModel } from './codec.js';
+export { type AttributeValue, makeAttribute, makeNode } from './nodes.js';
 export type {
   Attribute,
   Dimension,

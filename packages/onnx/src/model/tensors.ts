@@ -64,6 +64,10 @@ export function makeValueInfo(
   return { name, type: { tensorType: { elemType: elementTypes[type], shape: { dim } } } };
 }
 
+/** By name, in their order; of several with one name the last. */
+export const byName = <T extends { name?: string }>(list: readonly T[] = []): Map<string, T> =>
+  new Map(list.map((one) => [one.name ?? '', one]));
+
 const isExternal = (tensor: Tensor) => tensor.dataLocation === 1;
 
 /**
@@ -87,7 +91,9 @@ export function floatValues(tensor: Tensor): Float32Array {
     const message = `'${name}' of shape [${shape}] holds ${bytes} bytes; the file is damaged.`;
     throw new OnnxModelError('wrong-shape', message, name, bytes);
   }
-  return rawData ? new Float32Array(rawData.slice().buffer) : Float32Array.from(floatData ?? []);
+  return rawData
+    ? new Float32Array(new Uint8Array(rawData).buffer)
+    : Float32Array.from(floatData ?? []);
 }
 
 /** The numbers of a tensor of any type in {@link arrays}, 64-bit integers as far as a number goes. */
@@ -99,7 +105,9 @@ export function numbersOf({
   int32Data,
 }: Tensor): number[] {
   const kind = arrays[typeName(dataType) as 'float32'];
-  const values = rawData ? new kind(rawData.slice().buffer) : (floatData ?? int64Data ?? int32Data);
+  const values = rawData
+    ? new kind(new Uint8Array(rawData).buffer)
+    : (floatData ?? int64Data ?? int32Data);
   return Array.from((values ?? []) as ArrayLike<number>, Number);
 }
 

@@ -1,8 +1,8 @@
-import { wasmKernel } from '@schedule-free-adan/core/interpreters';
+import { wasmKernel, wasmRun } from '@schedule-free-adan/core/interpreters';
 import type { KernelBackend, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { has } from './has.js';
-import { fusedOnHost, instantiate } from './host.js';
+import { fusedOnHost } from './host.js';
 import type { Fused } from './index.js';
 import { adopt } from './private.js';
 
@@ -44,7 +44,7 @@ export function cpu(backend: KernelBackend): Fused | undefined {
         backend.makeTensorInfo(shape, 'float32', new Float32Array(tf.util.sizeFromShape(shape))),
       ),
     load(kernel) {
-      const run = instantiate(wasmKernel(kernel), memory);
+      const run = wasmRun(new WebAssembly.Module(wasmKernel(kernel)), memory);
       const { length } = kernel.inputs;
       const addresses = slices
         .slice(0, length + kernel.outputs.length)

@@ -27,12 +27,6 @@ interface Program {
   readonly run: Run;
 }
 
-/** The one function of a module of WebAssembly that works on `memory`. */
-export const instantiate = (bytes: BufferSource, memory: WebAssembly.Memory) =>
-  new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports.run as (
-    ...operands: number[]
-  ) => number;
-
 /** The fused step where the host can look at the gradients before it writes. */
 export function fusedOnHost(memory: Memory): Fused {
   const programs = new Map<string, Program>();

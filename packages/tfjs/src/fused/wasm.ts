@@ -1,7 +1,7 @@
-import { wasmKernel, wasmSumOfSquares } from '@schedule-free-adan/core/interpreters';
+import { wasmKernel, wasmRun, wasmSumOfSquares } from '@schedule-free-adan/core/interpreters';
 import type { KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { has } from './has.js';
-import { fusedOnHost, instantiate } from './host.js';
+import { fusedOnHost } from './host.js';
 import type { Fused } from './index.js';
 import { adopt } from './private.js';
 
@@ -31,13 +31,13 @@ export function wasm(backend: KernelBackend): Fused | undefined {
     typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
   const address = ({ dataId }: Tensor) => backend.getMemoryOffset(dataId);
 
-  const sumOfSquares = instantiate(wasmSumOfSquares(shared), memory);
+  const sumOfSquares = wasmRun(new WebAssembly.Module(wasmSumOfSquares(shared)), memory);
   return fusedOnHost({
     copiesGradient: false,
     sumOfSquares: (tensor) => sumOfSquares(tensor.size, address(tensor)),
     make: (shape) => adopt(backend.makeOutput(shape, 'float32')),
     load(kernel) {
-      const run = instantiate(wasmKernel(kernel, shared), memory);
+      const run = wasmRun(new WebAssembly.Module(wasmKernel(kernel, shared)), memory);
       let known: object | undefined;
       const operands: number[] = [];
       return (inputs, outputs, numbers) => {

@@ -1,18 +1,9 @@
-import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
-import {
-  type Kernel,
-  pointKernel,
-  stepKernel,
-  wasmKernel,
-  wasmSumOfSquares,
-} from '@schedule-free-adan/core/interpreters';
-import {
-  coefficients,
-  type Placement,
-  type RuleForm,
-  type StateKey,
-} from '@schedule-free-adan/core/rule';
-import { sizeOf } from './model/tensors.js';
+import type { Backend, FloatArray, StepRequest, TensorInfo } from '../backend.js';
+import { coefficients } from '../coefficients.js';
+import { type Kernel, pointKernel, stepKernel } from '../interpreters/kernel.js';
+import { type WasmRun, wasmKernel, wasmRun, wasmSumOfSquares } from '../interpreters/wasm.js';
+import { sizeOf } from '../safetensors.js';
+import type { Placement, RuleForm, StateKey } from '../update-rule.js';
 
 /** A float32 tensor in memory that the host reads. */
 export interface HostTensor {
@@ -48,18 +39,18 @@ class MemoryTensor implements HostTensor {
   }
 }
 
-type Run = (...operands: number[]) => number;
 const PAGE = 65536;
 const modules = new Map<string, WebAssembly.Module>();
 
 /**
- * Float32 tensors on the host, in a WebAssembly memory of their own, where ONNX Runtime's CPU providers
- * read them. The fused step works on four numbers at a time, and rounds to float32 as an operator does.
+ * Float32 tensors on the host, in a WebAssembly memory of their own, where others can read and write
+ * them as typed arrays. The fused step works on four numbers at a time, and rounds to float32 as an
+ * operator does. Needs WebAssembly with SIMD.
  */
 export class HostBackend implements Backend<HostTensor> {
   readonly dtype = 'float32';
   readonly #memory = new WebAssembly.Memory({ initial: 1 });
-  readonly #programs = new Map<string, Run>();
+  readonly #programs = new Map<string, WasmRun>();
   readonly #free = new Map<number, number[]>();
   #top = 16;
   #bytes = 0;
@@ -151,13 +142,12 @@ export class HostBackend implements Backend<HostTensor> {
   }
 
   /** A program on this memory, compiled once for all. */
-  #program(key: string, bytes: () => Uint8Array<ArrayBuffer>): Run {
+  #program(key: string, bytes: () => Uint8Array<ArrayBuffer>): WasmRun {
     let run = this.#programs.get(key);
     if (!run) {
       const module = modules.get(key) ?? new WebAssembly.Module(bytes());
       modules.set(key, module);
-      const { exports } = new WebAssembly.Instance(module, { env: { memory: this.#memory } });
-      run = exports.run as Run;
+      run = wasmRun(module, this.#memory);
       this.#programs.set(key, run);
     }
     return run;

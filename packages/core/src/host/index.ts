@@ -1,0 +1,1 @@
+export { HostBackend, type HostTensor, hostTensor } from './backend.js';
