@@ -95,8 +95,10 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
     const gradients = backend.allocate(bytes);
     const chunk = chunkOf(parameters, gradients, bytes / 16);
     for (const [name, offset, { shape, values }] of members) {
-      if (values)
+      // Deno does not survive a write of nothing.
+      if (values?.length) {
         backend.device.queue.writeBuffer(parameters.buffer, offset, Float32Array.from(values));
+      }
       places.set(name, {
         parameter: new GpuTensor(parameters, offset, shape, chunk),
         gradient: new GpuTensor(gradients, offset, shape),
