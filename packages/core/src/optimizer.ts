@@ -426,7 +426,7 @@ export function scheduleFreeAdan<T>(
     step(gradients) {
       alive();
       if (home === 'train' && mode === 'eval') {
-        const message = `The mode is 'eval'; call train() first.`;
+        const message = `Mode is 'eval'; call train() first.`;
         throw new StateError('wrong-mode', message, mode);
       }
       const present: [RunningParameter<T>, T][] = [];

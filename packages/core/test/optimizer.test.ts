@@ -53,7 +53,7 @@ describe('errors', () => {
     expect(error).toBeInstanceOf(StateError);
     expect(error).toMatchObject({
       code: 'wrong-mode',
-      message: "The mode is 'eval'; call train() first.",
+      message: "Mode is 'eval'; call train() first.",
     });
   });
 
