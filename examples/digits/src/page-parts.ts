@@ -8,7 +8,7 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;text-align:right}
 th{font-weight:600;color:var(--muted);font-size:14px;vertical-align:bottom}
 td{white-space:nowrap;border-top:1px solid var(--line)}
-@media (max-width:600px){.card{padding:14px}.card svg{min-width:440px}th,td{padding:6px 4px}}`;
+@media (max-width:600px){th,td{padding:6px 4px}}`;
 
 /** A page of this style, whose title tells how training goes: `training`, `done` or `failed`. */
 export function startPage(html: string, style = pageStyle): void {
@@ -17,7 +17,7 @@ export function startPage(html: string, style = pageStyle): void {
   document.body.innerHTML = `<main>${html}</main>`;
 }
 
-/** Tells why training ended before its time. */
+/** Tells why training ended before its time, in place of how far it is (`#now`). */
 export function showFailure(error: unknown): void {
   console.error(error);
   const message = document.createElement('p');
@@ -25,6 +25,7 @@ export function showFailure(error: unknown): void {
   message.role = 'alert';
   message.textContent = error instanceof Error ? error.message : String(error);
   document.querySelector('progress')!.after(message);
+  document.querySelector('#now')?.replaceChildren();
   document.title = 'failed';
 }
 

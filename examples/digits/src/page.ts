@@ -115,7 +115,6 @@ export async function showTraining(
     element('#now').textContent = `${state.losses.length} steps done`;
     document.title = 'done';
   } catch (error) {
-    element('#now').textContent = '';
     showFailure(error);
   }
 }

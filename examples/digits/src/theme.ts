@@ -58,6 +58,8 @@ p{margin:0 0 16px;max-width:72ch}
 .muted,dt{color:var(--muted)}
 .card{background:var(--surface);border:1px solid var(--line);border-radius:12px;padding:18px 22px;margin:0 0 14px;overflow-x:auto}
 .card svg{display:block;width:100%;height:auto}
+.card:empty{display:none}
+@media (max-width:600px){.card{padding:14px}.card svg{min-width:440px}}
 progress{display:block;width:100%;height:14px;margin-bottom:10px;accent-color:var(--ours)}
 .failure{border-color:var(--adam)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;font-size:14px}

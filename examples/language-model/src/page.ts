@@ -77,6 +77,5 @@ try {
   button.remove();
   document.title = 'done';
 } catch (error) {
-  element('#now').textContent = '';
   showFailure(error);
 }

@@ -40,7 +40,8 @@ export function encodeCheckpoint({ tensors, ...scalars }: TrainingState): Uint8A
 }
 
 /**
- * Reads what {@link encodeCheckpoint} wrote, on whatever backend.
+ * Reads what {@link encodeCheckpoint} wrote, on whatever backend. Tensors that belong to no parameter are
+ * passed by: an adapter may keep state of its own in the file.
  * @throws CheckpointError `invalid-checkpoint` when damaged, `unsupported-checkpoint` when it is a
  * safetensors file of something else or of a later version.
  */
@@ -63,7 +64,6 @@ export function decodeCheckpoint(bytes: Uint8Array): TrainingState {
     }
     for (const [name, tensor] of tensors) {
       const dot = name.lastIndexOf('.');
-      // What is no parameter's, an adapter keeps for itself.
       Object.assign(parameters.get(name.slice(0, dot)) ?? {}, { [name.slice(dot + 1)]: tensor });
     }
     for (const [name, { x, y }] of parameters) {

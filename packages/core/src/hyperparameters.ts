@@ -144,7 +144,7 @@ export function resolveHyperparameters(
     if (base && /maxGradNorm|nonFinite|scheduleFree/.test(name)) {
       refuse(name, where, value, 'it beside the groups');
     }
-    Object.assign(resolved, { [name]: structuredClone(value) });
+    (resolved as Record<string, unknown>)[name] = structuredClone(value);
   }
   if (!resolved.scheduleFree) {
     if (resolved.decay === 'y') refuse('decay', where, 'y', '"z" or "prox" to plain Adan');

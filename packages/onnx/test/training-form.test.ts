@@ -278,7 +278,6 @@ test('a CNN in inference form is trained in training form, and evaluates well', 
   const before = await right();
   await trainer.recalibrate([feeds(0, 256), feeds(1, 256)]);
   const after = await right();
-  console.log(before, after);
   expect(before / 464).toBeGreaterThan(0.85);
   expect(after / 464).toBeGreaterThan(0.85);
   const { node, initializer } = decodeModel(await trainer.exportModel()).graph!;
@@ -315,6 +314,29 @@ test('a checkpoint of a backend without statistics leaves them, and theirs passe
   await plain.dispose();
   await carrying.dispose();
 });
+
+test.each([
+  ['skip', true],
+  ['throw', false],
+] as const)(
+  'a step with bad gradients and good statistics, under %s',
+  async (nonFinite, renewed) => {
+    const options = { ort: native, loss: meanSquaredError() };
+    const trainable = await makeTrainable(normalizedModel(), options);
+    const trainer = await OrtTrainer.create({ ort: native, ...trainable, nonFinite });
+    const before = await trainer.exportModel();
+    const { x, target } = batchOf(0);
+    target[3] = Number.POSITIVE_INFINITY;
+    const step = trainer.step({
+      x: new native.Tensor('float32', x, [6, 4]),
+      target: new native.Tensor('float32', target, [6, 2]),
+    });
+    if (renewed) await step;
+    else await expect(step).rejects.toMatchObject({ code: 'non-finite-gradient' });
+    expect(Buffer.compare(await trainer.exportModel(), before) !== 0).toBe(renewed);
+    await trainer.dispose();
+  },
+);
 
 test('what carries what is in the metadata of a training step', async () => {
   const trainable = await makeTrainable(normalizedModel(), {

@@ -1,19 +1,15 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { readDigits } from 'example-digits/data';
+import { ortWasmFile } from 'example-digits/onnx/page-files';
 import { binary, bundledPage } from 'example-digits/page-files';
 import { readModelFile } from './model-file.js';
 
 /** What a server has to answer for the page that trains with onnxruntime-web. */
 export async function fineTuningPage(digits: number, tested: number) {
-  const wasm = createRequire(import.meta.url).resolve(
-    'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm',
-  );
   const [train, test] = [readDigits('train', digits), readDigits('t10k', tested)];
   return {
     ...(await bundledPage(fileURLToPath(new URL('./page.js', import.meta.url)))),
-    '/ort.wasm': { type: 'application/wasm', body: new Uint8Array(readFileSync(wasm)) },
+    ...ortWasmFile(),
     '/model.onnx': binary(readModelFile()),
     '/train-images': binary(train.images),
     '/train-labels': binary(train.labels),
