@@ -3,6 +3,7 @@ import { captured, type Value } from '../graph.js';
 import { attributeOf } from '../model/nodes.js';
 import type { Graph, Node } from '../model/schema.js';
 import { numbersOf, toNumber } from '../model/tensors.js';
+import { isStandard } from '../training-model.js';
 import type { Emitter } from './emit.js';
 import type { Probed } from './probe.js';
 import type { NodeChoice } from './recompute.js';
@@ -12,8 +13,8 @@ const title = (node: Node) =>
   `node '${node.name || node.output?.[0]}' (${node.domain ? `${node.domain}.` : ''}${node.opType})`;
 
 export const ruleOf = (node: Node, rules: Readonly<Record<string, Rule>>): Rule | undefined => {
-  const { domain = '', opType = '' } = node;
-  const key = domain === '' || domain === 'ai.onnx' ? opType : `${domain}.${opType}`;
+  const { domain, opType = '' } = node;
+  const key = isStandard(node) ? opType : `${domain}.${opType}`;
   return Object.hasOwn(rules, key) ? rules[key] : undefined;
 };
 

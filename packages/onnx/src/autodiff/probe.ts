@@ -2,7 +2,7 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import { encodeModel } from '../model/codec.js';
 import type { Model } from '../model/schema.js';
-import { arrays, sizeOf, typeName } from '../model/tensors.js';
+import { arrays, sizeOf, toldOf, typeName } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
 import type { Extent } from './emit.js';
 
@@ -65,9 +65,7 @@ export async function probe(
   const inputs = graph.input ?? [];
   const symbols = [
     ...new Set(
-      inputs.flatMap(({ type }) =>
-        (type?.tensorType?.shape?.dim ?? []).flatMap(({ dimParam }) => dimParam ?? []),
-      ),
+      inputs.flatMap((info) => (toldOf(info).dims ?? []).flatMap(({ dimParam }) => dimParam || [])),
     ),
   ];
   const nodes = graph.node ?? [];
@@ -95,13 +93,15 @@ export async function probe(
         numbers: new Map<string, readonly number[]>(),
       };
       const feeds = Object.fromEntries(
-        inputs.map(({ name = '', type }) => {
-          const dims = (type?.tensorType?.shape?.dim ?? []).map(({ dimValue, dimParam }) =>
+        inputs.map((info) => {
+          const { name = '' } = info;
+          const told = toldOf(info);
+          const dims = (told.dims ?? []).map(({ dimValue, dimParam }) =>
             dimParam
               ? guesses[symbols.indexOf(dimParam) % guesses.length]![turn]!
               : Number(dimValue),
           );
-          const element = typeName(type?.tensorType?.elemType);
+          const element = typeName(told.elemType);
           if (!Object.hasOwn(arrays, element)) {
             const message = `The input '${name}' is ${element}; convert the model to float32.`;
             throw new OnnxModelError('unsupported-model', message, name, element);

@@ -6,14 +6,16 @@ import { attributeOf } from '../model/nodes.js';
 import type { Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
+  list,
   makeValueInfo,
   shapeOf,
   sizeOf,
+  toldOf,
   toNumber,
   withFloatValues,
 } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
-import { type GradientModel, list } from '../training-model.js';
+import type { GradientModel } from '../training-model.js';
 import { checkRules, differentiate, pathOf, ruleOf } from './differentiate.js';
 import { Emitter } from './emit.js';
 import type { Loss } from './losses.js';
@@ -207,9 +209,9 @@ export async function makeTrainable(
   else {
     const { shapes } = await probe(ort, evaluated(), sessionOptions);
     const symbols = new Map<string, string>();
-    for (const { name, type } of graph.input ?? []) {
-      type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
-        const extent = shapes.get(name!)![axis]!;
+    for (const info of graph.input ?? []) {
+      toldOf(info).dims?.forEach(({ dimParam }, axis) => {
+        const extent = shapes.get(info.name!)![axis]!;
         if (dimParam && typeof extent !== 'number') symbols.set(String(extent.probes), dimParam);
       });
     }

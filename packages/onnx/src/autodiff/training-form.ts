@@ -253,11 +253,7 @@ function lowerDropout(b: Emitter, node: Node, shape: Shape, counter: Value): voi
   const [x, ratio] = node.input as [Value, Value?];
   const [y, kept] = node.output as [Value, Value];
   const { add, sub, mul, div } = b;
-  const integer = (value: number): Value => {
-    const name = `${b.prefix}int32(${value | 0})`;
-    b.constants.set(name, makeTensor(name, 'int32', [], [value | 0]));
-    return name;
-  };
+  const integer = (value: number) => b.constant(value | 0, 'int32');
   const hash = (value: Value) => {
     const middle = add(div(mul(value, value), integer(65536)), value);
     return mul(middle, middle);
