@@ -5,6 +5,7 @@ import type { Model } from '../model/schema.js';
 import { arrays, sizeOf, toldOf, typeName } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
 import type { Extent } from './emit.js';
+import { sequences } from './sequences.js';
 
 /** What the probes tell of every value. */
 export interface Probed {
@@ -69,13 +70,10 @@ export async function probe(
     ),
   ];
   const nodes = graph.node ?? [];
-  // Few models have any, so what knows them is loaded for those.
-  const others = nodes.some(({ opType = '' }) => /Sequence|Optional/.test(opType))
-    ? (await import('./sequences.js')).sequences(nodes)
-    : undefined;
-  const names = [
-    ...new Set((graph.node ?? []).flatMap(({ output = [] }) => output.filter(Boolean))),
-  ].filter((name) => !others?.has(name));
+  const others = sequences(nodes);
+  const names = [...new Set(nodes.flatMap(({ output = [] }) => output))].filter(
+    (name) => name && !others.has(name),
+  );
   const session = await ort.InferenceSession.create(
     encodeModel({ ...model, graph: { ...graph, output: names.map((name) => ({ name })) } }),
     { ...sessionOptions, graphOptimizationLevel: 'disabled' },

@@ -3,6 +3,7 @@ import { attributeOf } from '../model/nodes.js';
 import type { Graph, Model, Node } from '../model/schema.js';
 import { byName, toNumber } from '../model/tensors.js';
 import { graphOf, isStandard, opsetOf } from '../training-model.js';
+import { changes } from './changes.js';
 
 /** Rules are written for this operator set; older models are brought to it. */
 const TARGET = 18;
@@ -11,16 +12,14 @@ const TARGET = 18;
  * The same model in operator set 18 or its own later one, with its constants as initializers.
  * @throws OnnxModelError `unsupported-model` before operator set 7, whose broadcasting was another one
  */
-export async function upgrade(
+export function upgrade(
   model: Model,
   prefix: string,
-): Promise<{ model: Model; opset: number; constants: Set<string> }> {
+): { model: Model; opset: number; constants: Set<string> } {
   const given = graphOf(model, 7);
   const from = opsetOf(model);
   const opset = Math.max(from, TARGET);
   const b = new GraphBuilder(`${prefix}upgrade/`);
-  // Loaded by itself, since newer models never need it.
-  const { changes } = from < TARGET ? await import('./changes.js') : { changes: [] };
   const table = changes.filter(([version]) => from < version);
   const rankTwo = new Set<string>();
   const constants = new Set<string>();
