@@ -1,9 +1,8 @@
 import type { Backend, FloatArray, StepRequest, TensorInfo } from '@schedule-free-adan/core';
-import type { Placement } from '@schedule-free-adan/core/rule';
+import { grid, halfKeys, packShader, WgslPrimitives } from '@schedule-free-adan/core/wgsl';
 import { deviceLost } from './errors.js';
-import { elementwiseKernel, packText, pointText, reductionKernel } from './kernels.js';
-import { Plan } from './plan.js';
-import { GpuTensor, lengthOf, padded, Storage } from './tensor.js';
+import { makePlan, type Plan } from './plan.js';
+import { type Chunk, GpuTensor, lengthOf, padded, type Range, Storage } from './tensor.js';
 
 export interface WebGpuBackendOptions {
   /** Invocations per workgroup. Default 256, or what the device can do; the same bits for every size. */
@@ -16,14 +15,15 @@ export interface WebGpuBackendOptions {
   readonly chunkBytes?: number;
 }
 
-export type Binding = GpuTensor | Storage | GPUBufferBinding;
-
-const STORAGE = 0x80;
+/** STORAGE, COPY_SRC and COPY_DST of GPUBufferUsage, which not every runtime has as a global. */
+const TENSOR_USAGE = 0x80 | 0x4 | 0x8;
 const COPY_SRC = 0x4;
-const COPY_DST = 0x8;
-const MAP_READ = 0x1;
-/** GPUBufferUsage of the library's tensors. */
-export const TENSOR_USAGE = STORAGE | COPY_SRC | COPY_DST;
+const MAP_READ_COPY_DST = 0x1 | 0x8;
+
+export interface Prepared {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+}
 
 /** What was compiled on a device, by workgroup size and text. */
 const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
@@ -32,22 +32,23 @@ const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
  * Tensors of float32 on a device that somebody else owns. Work is recorded and submitted by itself at
  * the end of the running task at the latest, or goes into an encoder of the user's: {@link within}.
  */
-export class WebGpuBackend implements Backend<GpuTensor> {
+export class WebGpuBackend extends WgslPrimitives<GpuTensor> implements Backend<GpuTensor> {
   readonly dtype = 'float32';
   readonly half: boolean;
   readonly workgroupSize: number;
   readonly normThreads: number;
   readonly chunkBytes: number;
-  /** Bytes of GPU buffers that this backend holds, without those of readings under way. */
+  /** Bytes of GPU buffers that this backend holds, with those of readings under way. */
   bytes = 0;
   lost: string | undefined;
   lastPlan: Plan | undefined;
-  /** Where steps write x as well: a buffer like that of the parameters, by theirs. */
-  averages: ReadonlyMap<Storage, Storage> | undefined;
+  /** Steps write x as well, where there is a place for it. */
+  averages = false;
   readonly #pipelines: Map<string, GPUComputePipeline>;
   readonly #plans = new WeakMap<object, Plan>();
-  #own: GPUCommandEncoder | undefined;
-  #borrowed: GPUCommandEncoder | undefined;
+  #encoder: GPUCommandEncoder | undefined;
+  /** The encoder is somebody else's, who submits it. */
+  #borrowed = false;
   #pass: GPUComputePassEncoder | undefined;
   #garbage: GPUBuffer[] = [];
   #postponed: (() => void)[] = [];
@@ -56,13 +57,13 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     readonly device: GPUDevice,
     options: WebGpuBackendOptions = {},
   ) {
+    super();
     const { maxComputeInvocationsPerWorkgroup: most } = device.limits;
     this.workgroupSize = options.workgroupSize ?? Math.min(256, most);
     this.normThreads = options.normThreads ?? 2048;
     this.half = options.state === 'float16';
-    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
-    const largest = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    this.chunkBytes = Math.min(options.chunkBytes ?? largest, largest);
+    const { maxStorageBufferBindingSize: bound, maxBufferSize } = device.limits;
+    this.chunkBytes = Math.min(options.chunkBytes ?? bound, bound, maxBufferSize);
     this.#pipelines = pipelines.get(device) ?? new Map();
     pipelines.set(device, this.#pipelines);
     device.lost.then(({ reason, message }) => {
@@ -73,10 +74,9 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** The fused step: two passes over the gradients where that is asked for, and one dispatch over the state. */
   step(request: StepRequest<GpuTensor>): void {
     this.alive();
-    const plan = this.#plans.get(request.metrics) ?? new Plan(this);
-    this.#plans.set(request.metrics, plan);
-    plan.step(request);
-    this.lastPlan = plan;
+    this.lastPlan = this.#plans.get(request.metrics) ?? makePlan(this, request.metrics);
+    this.#plans.set(request.metrics, this.lastPlan);
+    this.lastPlan.step(request);
   }
 
   /** @throws WebGpuError `device-lost` */
@@ -96,20 +96,28 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.bytes += size;
     return new Storage(buffer, () => {
       this.bytes -= size;
-      if (this.#own) this.#garbage.push(buffer);
       // Commands in a foreign encoder may still need it: the garbage collector frees it then.
-      else if (!this.#borrowed) buffer.destroy();
+      if (!this.#borrowed) this.#garbage.push(buffer);
+      if (!this.#encoder) this.#clear();
       onRelease?.();
     });
   }
 
-  #empty(shape: readonly number[], half = false): GpuTensor {
-    const bytes = padded(lengthOf(shape));
-    return new GpuTensor(this.allocate(half ? bytes / 2 : bytes), 0, shape, half);
+  /** A buffer laid out as the parameters of a chunk are, for the tensors of a key. */
+  plane({ planes, vectors }: Chunk, key: string): Storage {
+    let plane = planes.get(key);
+    if (!plane || plane.released) {
+      const half = this.half && halfKeys.includes(key);
+      plane = this.allocate(padded(4 * vectors) / (half ? 2 : 1));
+      plane.half = half;
+      planes.set(key, plane);
+    }
+    return plane;
   }
 
-  upload(values: FloatArray, shape: readonly number[]): GpuTensor {
-    const storage = this.allocate(padded(values.length), TENSOR_USAGE, values);
+  /** Zeros, without values. */
+  upload(values: FloatArray | undefined, shape: readonly number[]): GpuTensor {
+    const storage = this.allocate(padded(lengthOf(shape)), TENSOR_USAGE, values);
     return new GpuTensor(storage, 0, [...shape]);
   }
 
@@ -117,28 +125,26 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   async download(tensor: GpuTensor): Promise<Float32Array> {
     this.alive();
     const { length, half, size } = tensor;
-    const staging = this.device.createBuffer({
-      size: padded(length),
-      usage: MAP_READ | COPY_DST,
-    });
-    this.transfer(tensor, new Storage(staging), 0);
+    const staging = this.allocate(padded(length), MAP_READ_COPY_DST);
+    this.transfer(tensor, staging, 0);
     // Others may want to read as well: all that is recorded by then is submitted at once.
     // What is recorded in an encoder of the user's is read once he must have submitted it.
     await (this.#borrowed && new Promise<void>((read) => this.#postponed.push(read)));
     this.flush();
     try {
-      await staging.mapAsync(1);
-      const raw = staging.getMappedRange().slice(0, size);
+      await staging.buffer.mapAsync(1);
+      const raw = staging.buffer.getMappedRange().slice(0, size);
       return half ? widen(raw) : new Float32Array(raw);
     } catch (error) {
       throw deviceLost(this.lost ?? `reading failed: ${error}`);
     } finally {
-      staging.destroy();
+      staging.drop();
     }
   }
 
   copy(tensor: GpuTensor): GpuTensor {
-    const result = this.#empty(tensor.shape, tensor.half);
+    const result = this.upload(undefined, tensor.shape);
+    result.storage.half = tensor.half;
     this.transfer(tensor, result.storage, 0);
     return result;
   }
@@ -146,14 +152,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** Copies the elements of a tensor of the same format into a buffer. */
   transfer(tensor: GpuTensor, target: Storage, offset: number): void {
     const bytes = Math.ceil(tensor.size / 4) * 4;
-    if (bytes === 0) return;
-    this.commands().copyBufferToBuffer(
-      tensor.storage.buffer,
-      tensor.offset,
-      target.buffer,
-      offset,
-      bytes,
-    );
+    this.commands().copyBufferToBuffer(tensor.buffer, tensor.offset, target.buffer, offset, bytes);
   }
 
   dispose(tensor: GpuTensor): void {
@@ -161,8 +160,7 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   }
 
   inspect(tensor: GpuTensor): TensorInfo {
-    const disposed = tensor.disposed || tensor.storage.released;
-    return { shape: tensor.shape, dtype: this.dtype, disposed };
+    return tensor;
   }
 
   // Commands
@@ -170,63 +168,50 @@ export class WebGpuBackend implements Backend<GpuTensor> {
   /** The encoder that commands go to, outside of a compute pass. */
   commands(): GPUCommandEncoder {
     this.#endPass();
-    if (this.#borrowed) return this.#borrowed;
-    if (!this.#own) {
-      this.#own = this.device.createCommandEncoder();
+    if (!this.#encoder) {
+      this.#encoder = this.device.createCommandEncoder();
       queueMicrotask(() => this.flush());
     }
-    return this.#own;
-  }
-
-  /** A compute pass of the encoder that commands go to. */
-  pass(): GPUComputePassEncoder {
-    if (!this.#pass) this.#pass = this.commands().beginComputePass();
-    return this.#pass;
+    return this.#encoder;
   }
 
   /** Runs `fn` with all commands going into `encoder`, to be submitted by its owner. */
   within<R>(encoder: GPUCommandEncoder, fn: () => R): R {
     this.flush();
-    this.#borrowed = encoder;
+    this.#encoder = encoder;
+    this.#borrowed = true;
     try {
       return fn();
     } finally {
       this.#endPass();
-      this.#borrowed = undefined;
+      this.#encoder = undefined;
+      this.#borrowed = false;
     }
-  }
-
-  /** Runs `fn` with all commands submitted at once, also where they would go into an encoder. */
-  apart(fn: () => void): void {
-    const borrowed = this.#borrowed;
-    this.#endPass();
-    this.#borrowed = undefined;
-    fn();
-    this.flush();
-    this.#borrowed = borrowed;
   }
 
   /** Writes to a buffer, in order with the commands. */
-  write(target: GPUBuffer, offset: number, data: Uint32Array<ArrayBuffer>): void {
+  write({ buffer }: Storage, offset: number, data: Uint32Array<ArrayBuffer>): void {
     if (!this.#borrowed) {
       this.flush();
-      this.device.queue.writeBuffer(target, offset, data);
+      this.device.queue.writeBuffer(buffer, offset, data);
       return;
     }
     // The queue would write before the owner submits; and when that is, nobody here knows.
-    const size = data.byteLength;
-    const staging = this.device.createBuffer({ size, usage: COPY_SRC, mappedAtCreation: true });
-    new Uint32Array(staging.getMappedRange()).set(data);
-    staging.unmap();
-    this.commands().copyBufferToBuffer(staging, 0, target, offset, size);
+    const staging = this.allocate(data.byteLength, COPY_SRC, new Float32Array(data.buffer));
+    this.commands().copyBufferToBuffer(staging.buffer, 0, buffer, offset, staging.size);
+    staging.drop();
   }
 
   /** Submits what was recorded. */
   flush(): void {
-    if (!this.#own) return;
+    if (!this.#encoder || this.#borrowed) return;
     this.#endPass();
-    this.device.queue.submit([this.#own.finish()]);
-    this.#own = undefined;
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+    this.#clear();
+  }
+
+  #clear(): void {
     for (const buffer of this.#garbage) buffer.destroy();
     this.#garbage = [];
   }
@@ -242,105 +227,49 @@ export class WebGpuBackend implements Backend<GpuTensor> {
     this.#pass = undefined;
   }
 
-  /** A compute pipeline; the same text gives the same one. */
-  pipeline(code: string): GPUComputePipeline {
-    const key = this.workgroupSize + code;
+  /** A kernel, bound. The same text is compiled once. */
+  prepare(code: string, ranges: readonly Range[]): Prepared {
+    const { device, workgroupSize } = this;
+    const key = workgroupSize + code;
     let pipeline = this.#pipelines.get(key);
     if (!pipeline) {
-      const { workgroupSize } = this;
-      const module = this.device.createShaderModule({ code });
-      pipeline = this.device.createComputePipeline({
+      const module = device.createShaderModule({ code: `override workgroupSize: u32;\n${code}` });
+      pipeline = device.createComputePipeline({
         layout: 'auto',
         compute: { module, constants: { workgroupSize } },
       });
       this.#pipelines.set(key, pipeline);
     }
-    return pipeline;
+    const entries = ranges.map((resource, binding) => ({ binding, resource }));
+    const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+    return { pipeline, group };
   }
 
-  bind(pipeline: GPUComputePipeline, bindings: readonly Binding[]): GPUBindGroup {
-    const entries = bindings.map((place, binding) => {
-      const resource =
-        place instanceof GpuTensor
-          ? { buffer: place.storage.buffer, offset: place.offset, size: place.size }
-          : { ...place };
-      return { binding, resource };
-    });
-    return this.device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-  }
-
-  /** Dispatches `count` invocations, in two dimensions where one does not suffice. */
-  dispatch(pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
-    if (count === 0) return;
-    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
-    const workgroups = Math.ceil(count / this.workgroupSize);
-    const rows = Math.ceil(workgroups / most);
-    const pass = this.pass();
+  dispatch({ pipeline, group }: Prepared, invocations: number): void {
+    this.#pass ??= this.commands().beginComputePass();
+    const pass = this.#pass;
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows);
+    pass.dispatchWorkgroups(...grid(invocations, this.workgroupSize));
   }
 
   /** The same values as pairs of float16, in a buffer at `offset`. */
-  pack({ storage, length }: GpuTensor, target: Storage, offset: number): void {
+  pack({ storage, length }: GpuTensor, { buffer }: Storage, offset: number): void {
     const size = padded(length) / 2;
-    const pipeline = this.pipeline(elementwiseKernel(1, packText, 'u32'));
-    const group = this.bind(pipeline, [storage, { buffer: target.buffer, offset, size }]);
-    this.dispatch(pipeline, group, size / 4);
-  }
-
-  // Primitives
-
-  point(from: GpuTensor, z: GpuTensor, momentum: number, to: Placement): GpuTensor {
-    return this.#elementwise(pointText(momentum, to), from, z);
+    const kernel = this.prepare(packShader(), [storage, { buffer, offset, size }]);
+    this.dispatch(kernel, size / 8);
   }
 
   constant(value: number): GpuTensor {
     return this.upload(Float32Array.of(value), []);
   }
-  add(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a + b', a, b);
-  }
-  sub(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a - b', a, b);
-  }
-  mul(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a * b', a, b);
-  }
-  div(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('a / b', a, b);
-  }
-  minimum(a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('min(a, b)', a, b);
-  }
-  sqrt(a: GpuTensor): GpuTensor {
-    return this.#elementwise('sqrt(a)', a);
-  }
-  select(condition: GpuTensor, a: GpuTensor, b: GpuTensor): GpuTensor {
-    return this.#elementwise('select(b, a, c != 0)', a, b, condition);
-  }
-  sumOfSquares(a: GpuTensor): GpuTensor {
-    return this.#reduce(a, 'value * value', 'a + b', '0.0');
-  }
-  allFinite(a: GpuTensor): GpuTensor {
-    const finite = 'select(1.0, 0.0, (bitcast<u32>(value) & 0x7f800000) == 0x7f800000)';
-    return this.#reduce(a, finite, 'min(a, b)', '1.0');
-  }
 
-  #elementwise(text: string, ...operands: GpuTensor[]): GpuTensor {
+  protected override run(code: string, operands: readonly GpuTensor[], ofNone?: number): GpuTensor {
     const shaped = operands.find(({ shape }) => shape.length > 0) ?? operands[0]!;
-    const result = this.#empty(shaped.shape);
-    if (result.length === 0) return result;
-    const pipeline = this.pipeline(elementwiseKernel(operands.length, text));
-    this.dispatch(pipeline, this.bind(pipeline, [...operands, result]), result.length);
-    return result;
-  }
-
-  #reduce(a: GpuTensor, map: string, combine: string, initial: string): GpuTensor {
-    if (a.length === 0) return this.constant(Number(initial));
-    const result = this.#empty([]);
-    const pipeline = this.pipeline(reductionKernel(map, combine, initial));
-    this.dispatch(pipeline, this.bind(pipeline, [a, result]), 1);
+    const reduced = ofNone !== undefined;
+    if (reduced && shaped.length === 0) return this.constant(ofNone);
+    const result = this.upload(undefined, reduced ? [] : shaped.shape);
+    if (result.length > 0) this.dispatch(this.prepare(code, [...operands, result]), result.length);
     return result;
   }
 }

@@ -1,7 +1,7 @@
 import { ParameterError } from '@schedule-free-adan/core';
 import type { WebGpuBackend } from './backend.js';
 import { WebGpuError } from './errors.js';
-import { type Chunk, GpuTensor, lengthOf } from './tensor.js';
+import { chunkOf, GpuTensor, lengthOf } from './tensor.js';
 
 /** A range of a buffer, in bytes. May be given to `createBindGroup` as it is. */
 export interface BufferView {
@@ -34,7 +34,7 @@ export type Place = { readonly parameter: GpuTensor; readonly gradient: GpuTenso
 export const isOwn = (definition: ParameterDefinition): definition is OwnParameter =>
   'parameter' in definition || 'gradient' in definition;
 
-/** Definitions by name. @throws ParameterError `duplicate-parameter`, `wrong-shape` */
+/** Definitions by name. @throws ParameterError `duplicate-parameter` */
 export function named(definitions: Definitions): Named {
   const entries = Symbol.iterator in definitions ? definitions : Object.entries(definitions);
   const result = new Map<string, ParameterDefinition>();
@@ -47,16 +47,6 @@ export function named(definitions: Definitions): Named {
       );
     }
     result.set(name, definition);
-    if (isOwn(definition) || !definition.values) continue;
-    const { shape, values } = definition;
-    if (values.length !== lengthOf(shape)) {
-      throw new ParameterError(
-        'wrong-shape',
-        `'${name}' has ${values.length} values, and its shape [${shape}] needs ${lengthOf(shape)}.`,
-        name,
-        values.length,
-      );
-    }
   }
   return result;
 }
@@ -64,15 +54,25 @@ export function named(definitions: Definitions): Named {
 /**
  * Finds a place for every parameter without a buffer: one after the other, on boundaries that a view
  * may begin at, in as few buffers as the device's limit on one binding allows.
+ * @throws ParameterError `wrong-shape`, WebGpuError `tensor-too-large`
  */
 export function arena(backend: WebGpuBackend, definitions: Named): Map<string, Place> {
   const most = backend.chunkBytes;
   const boundary = backend.half ? 512 : 256;
-  const chunks: { bytes: number; members: [string, number, readonly number[]][] }[] = [];
+  const chunks: { bytes: number; members: [string, number, ArenaParameter][] }[] = [];
   for (const [name, definition] of definitions) {
     if (isOwn(definition)) continue;
-    const { shape } = definition;
-    const size = Math.max(1, Math.ceil((4 * lengthOf(shape)) / boundary)) * boundary;
+    const { shape, values } = definition;
+    const length = lengthOf(shape);
+    if (values && values.length !== length) {
+      throw new ParameterError(
+        'wrong-shape',
+        `'${name}' has ${values.length} values, and its shape [${shape}] needs ${length}.`,
+        name,
+        values.length,
+      );
+    }
+    const size = Math.max(1, Math.ceil((4 * length) / boundary)) * boundary;
     if (size > most) {
       throw new WebGpuError(
         'tensor-too-large',
@@ -86,19 +86,19 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
       chunk = { bytes: 0, members: [] };
       chunks.push(chunk);
     }
-    chunk.members.push([name, chunk.bytes, shape]);
+    chunk.members.push([name, chunk.bytes, definition]);
     chunk.bytes += size;
   }
   const places = new Map<string, Place>();
   for (const { bytes, members } of chunks) {
     const parameters = backend.allocate(bytes);
     const gradients = backend.allocate(bytes);
-    const chunk: Chunk = { parameters, gradients, bytes };
-    for (const [name, offset, shape] of members) {
-      const parameter = new GpuTensor(parameters, offset, shape, false, chunk);
+    const chunk = chunkOf(parameters, gradients, bytes / 16);
+    for (const [name, offset, { shape, values }] of members) {
+      if (values) backend.device.queue.writeBuffer(parameters.buffer, offset, Float32Array.from(values));
       places.set(name, {
-        parameter,
-        gradient: new GpuTensor(gradients, offset, shape, false, chunk),
+        parameter: new GpuTensor(parameters, offset, shape, chunk),
+        gradient: new GpuTensor(gradients, offset, shape),
       });
     }
   }

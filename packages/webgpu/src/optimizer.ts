@@ -13,14 +13,14 @@ import {
   arena,
   type BufferView,
   type Definitions,
-  isOwn,
   type Named,
   named,
   type Place,
 } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
 import { requestBytes } from './kernels.js';
-import { type GpuTensor, padded, type Storage } from './tensor.js';
+import { ownPlaces } from './own-buffers.js';
+import { type GpuTensor, placeIn } from './tensor.js';
 
 export interface WebGpuOptions extends Omit<OptimizerOptions, 'placement'>, WebGpuBackendOptions {
   /**
@@ -30,11 +30,7 @@ export interface WebGpuOptions extends Omit<OptimizerOptions, 'placement'>, WebG
   readonly averages?: boolean;
 }
 
-const view = ({ storage: { buffer }, offset, size }: GpuTensor): BufferView => ({
-  buffer,
-  offset,
-  size,
-});
+const view = ({ buffer, offset, size }: GpuTensor): BufferView => ({ buffer, offset, size });
 
 /**
  * Schedule-Free Adan on a WebGPU device that you own. Parameters hold y between steps, so that a
@@ -46,8 +42,6 @@ export class WebGpuAdan {
   readonly #places: ReadonlyMap<string, Place>;
   readonly #definitions: Named;
   readonly #options: WebGpuOptions;
-  /** x, laid out as the parameters are. */
-  readonly #evaluation = new Map<Storage, Storage>();
   /** The first error that the GPU reported since the last reading. */
   #fault: Promise<GPUError | null> = Promise.resolve(null);
 
@@ -71,40 +65,38 @@ export class WebGpuAdan {
     }
     if (averages) {
       this.evaluate();
-      backend.averages = this.#evaluation;
+      backend.averages = true;
     }
     backend.flush();
   }
 
   /** @throws WebGpuError `too-many-groups`, `too-many-buffers` */
-  #checkLimits(averages: boolean | undefined): void {
-    const { limits } = this.device;
-    const { groups } = this;
-    const refuse = (
+  #checkLimits(averages = false): void {
+    const { groups, device } = this;
+    const check = (
       code: WebGpuErrorCode,
+      limit: 'maxUniformBufferBindingSize' | 'maxStorageBuffersPerShaderStage',
       needed: number,
-      limit: keyof GPUSupportedLimits,
       remedy: string,
     ) => {
-      const most = limits[limit] as number;
+      const most = device.limits[limit];
       if (needed <= most) return;
       this.#core.dispose();
       const message = `A step needs ${limit} ${needed}, and the device has ${most}; ${remedy}.`;
       throw new WebGpuError(code, message, limit, needed);
     };
     const sets = requestBytes(groups.length);
-    refuse('too-many-groups', sets, 'maxUniformBufferBindingSize', 'give fewer groups');
+    check('too-many-groups', 'maxUniformBufferBindingSize', sets, 'give fewer groups');
     const arrays = groups.map(
       ({ hyperparameters }) => stateKeys(ruleForm(hyperparameters, 'y')).length,
     );
-    // The state without `seen`, the control buffer, gradients, and averages.
-    if (averages)
-      refuse(
-        'too-many-buffers',
-        Math.max(...arrays) + 2,
-        'maxStorageBuffersPerShaderStage',
-        'ask for that, or leave out averages and call evaluate()',
-      );
+    check(
+      'too-many-buffers',
+      'maxStorageBuffersPerShaderStage',
+      // The state without `seen`, the control buffer, gradients, and averages.
+      averages ? Math.max(...arrays) + 2 : 0,
+      'ask for that, or leave out averages and call evaluate()',
+    );
   }
 
   /**
@@ -120,25 +112,15 @@ export class WebGpuAdan {
   ): Promise<WebGpuAdan> {
     const definitions = named(parameters);
     const backend = new WebGpuBackend(device, options);
-    let own: ReadonlyMap<string, Place> = new Map();
-    if ([...definitions.values()].some(isOwn)) {
-      // Loaded by those who need it.
-      const { ownPlaces } = await import('./own-buffers.js');
-      own = await ownPlaces(backend, definitions);
-    }
-    const inArena = arena(backend, definitions);
-    const places = new Map<string, Place>();
-    for (const [name, definition] of definitions) {
-      const place = own.get(name) ?? inArena.get(name)!;
-      places.set(name, place);
-      if (isOwn(definition) || !definition.values?.length) continue;
-      const { buffer, offset } = view(place.parameter);
-      device.queue.writeBuffer(buffer, offset, Float32Array.from(definition.values));
-    }
+    const found = new Map([
+      ...(await ownPlaces(backend, definitions)),
+      ...arena(backend, definitions),
+    ]);
+    const places = new Map([...definitions.keys()].map((name) => [name, found.get(name)!]));
     try {
       return new WebGpuAdan(backend, places, definitions, options);
     } catch (error) {
-      free(backend, places);
+      free(places);
       throw error;
     }
   }
@@ -179,11 +161,10 @@ export class WebGpuAdan {
    * `device-lost`, once the device has told.
    */
   step(encoder?: GPUCommandEncoder, names: Iterable<string> = this.#places.keys()): void {
-    this.#backend.alive();
     const gradients = Object.fromEntries(
       [...names].map((name) => [name, this.#places.get(name)?.gradient]),
     );
-    this.#record(encoder, () => this.#core.step(gradients));
+    this.#record(() => this.#core.step(gradients), encoder);
   }
 
   /**
@@ -191,39 +172,34 @@ export class WebGpuAdan {
    * same from call to call. Changes nothing of the training state.
    */
   evaluate(encoder?: GPUCommandEncoder): Record<string, BufferView> {
-    this.#backend.alive();
-    return this.#record(encoder, () => this.#average(!this.#backend.averages));
+    return this.#record(() => this.#average(!this.#backend.averages), encoder);
   }
 
   #average(write: boolean): Record<string, BufferView> {
     const averages = write ? this.#core.evalParameters() : {};
     return Object.fromEntries(
       this.parameterNames.map((name) => {
-        const { chunk, storage, offset, size, length } = this.#core.parameter(name);
-        let target = this.#evaluation.get(storage);
-        if (!target) {
-          target = this.#backend.allocate(chunk?.bytes ?? padded(length));
-          this.#evaluation.set(storage, target);
-        }
-        const at = chunk ? offset : 0;
+        const parameter = this.#core.parameter(name);
+        const plane = this.#backend.plane(parameter.chunk!, 'x');
+        const offset = placeIn(parameter.chunk!, parameter);
         const x = averages[name];
         if (x) {
-          this.#backend.transfer(x, target, at);
-          this.#backend.dispose(x);
+          this.#backend.transfer(x, plane, offset);
+          x.dispose();
         }
-        return [name, { buffer: target.buffer, offset: at, size }];
+        return [name, { buffer: plane.buffer, offset, size: parameter.size }];
       }),
     );
   }
 
   /** The parameters' own buffers hold y, where gradients are taken. Exact to the bit. */
   train(): void {
-    this.#record(undefined, () => this.#core.train());
+    this.#record(() => this.#core.train());
   }
 
   /** The parameters' own buffers hold x, where the model is evaluated; {@link step} is refused. */
   eval(): void {
-    this.#record(undefined, () => this.#core.eval());
+    this.#record(() => this.#core.eval());
   }
 
   /** Runs `fn`, which may be asynchronous, with x in the parameters, and restores y exactly. */
@@ -232,12 +208,12 @@ export class WebGpuAdan {
       this.#backend.flush();
       return fn();
     };
-    return this.#record(undefined, () => this.#core.withEvalParameters(run));
+    return this.#record(() => this.#core.withEvalParameters(run));
   }
 
   /** Resets the moments, and keeps x, y, z and the averaging weights. */
   restart(): void {
-    this.#record(undefined, () => {
+    this.#record(() => {
       this.#core.restart();
       this.#backend.lastPlan?.settle();
     });
@@ -258,8 +234,7 @@ export class WebGpuAdan {
 
   /** Goes on from a snapshot, of whatever backend. */
   load(snapshot: Uint8Array): void {
-    this.#backend.alive();
-    this.#record(undefined, () => {
+    this.#record(() => {
       this.#core.load(snapshot);
       this.#backend.lastPlan?.settle();
       if (this.#backend.averages) this.#average(true);
@@ -277,8 +252,7 @@ export class WebGpuAdan {
   ): Promise<WebGpuAdan> {
     const own = named(buffers);
     const definitions = [...this.#definitions].map(([name, old]) => {
-      const same = isOwn(old) ? old : { shape: old.shape };
-      return [name, own.get(name) ?? same] as const;
+      return [name, own.get(name) ?? old] as const;
     });
     const next = await WebGpuAdan.create(device, definitions, this.#options);
     try {
@@ -293,15 +267,14 @@ export class WebGpuAdan {
   /** Frees every buffer that the optimizer made, arenas included. Again is harmless. */
   dispose(): void {
     this.#core.dispose();
-    for (const x of this.#evaluation.values()) x.drop();
-    this.#evaluation.clear();
-    free(this.#backend, this.#places);
+    free(this.#places);
     this.#backend.flush();
   }
 
   /** Runs `fn` with its commands in the encoder, or submitted under a watch for validation errors. */
-  #record<R>(encoder: GPUCommandEncoder | undefined, fn: () => R): R {
+  #record<R>(fn: () => R, encoder?: GPUCommandEncoder): R {
     const backend = this.#backend;
+    backend.alive();
     if (encoder) return backend.within(encoder, fn);
     backend.device.pushErrorScope('validation');
     try {
@@ -310,7 +283,7 @@ export class WebGpuAdan {
       return result;
     } finally {
       const now = backend.device.popErrorScope().catch(() => null);
-      this.#fault = Promise.all([this.#fault, now]).then(([before, fault]) => before ?? fault);
+      this.#fault = this.#fault.then((before) => before ?? now);
     }
   }
 
@@ -341,14 +314,15 @@ function cell(backend: WebGpuBackend, parameter: GpuTensor): ParameterCell<GpuTe
     set: (tensor) => {
       if (tensor === parameter) return;
       backend.transfer(tensor, parameter.storage, parameter.offset);
-      backend.dispose(tensor);
+      tensor.dispose();
     },
   };
 }
 
-function free(backend: WebGpuBackend, places: ReadonlyMap<string, Place>): void {
+function free(places: ReadonlyMap<string, Place>): void {
   for (const { parameter, gradient } of places.values()) {
-    backend.dispose(parameter);
-    backend.dispose(gradient);
+    parameter.chunk!.planes.get('x')?.drop();
+    parameter.dispose();
+    gradient.dispose();
   }
 }

@@ -1,10 +1,10 @@
 import type { WebGpuBackend } from './backend.js';
 import { isOwn, type Named, type OwnParameter, type Place } from './buffers.js';
 import { WebGpuError, type WebGpuErrorCode } from './errors.js';
-import { GpuTensor, lengthOf, Storage } from './tensor.js';
+import { chunkOf, GpuTensor, lengthOf, Storage, vectorsIn } from './tensor.js';
 
-const STORAGE: readonly (readonly [number, string])[] = [[0x80, 'STORAGE']];
-const PARAMETER_USAGE = [...STORAGE, [0x4, 'COPY_SRC'], [0x8, 'COPY_DST']] as const;
+const GRADIENT_USAGE = { STORAGE: 0x80 };
+const PARAMETER_USAGE = { ...GRADIENT_USAGE, COPY_SRC: 0x4, COPY_DST: 0x8 };
 
 /**
  * The user's own buffers as tensors, after all that can be known at once was checked.
@@ -16,12 +16,11 @@ export async function ownPlaces(
   definitions: Named,
 ): Promise<Map<string, Place>> {
   const places = new Map<string, Place>();
-  const taken: { name: string; buffer: GPUBuffer; from: number; to: number }[] = [];
+  const taken: [string, GpuTensor][] = [];
   const boundary = backend.device.limits.minStorageBufferOffsetAlignment;
   const view = (name: string, kind: 'parameter' | 'gradient', own: OwnParameter) => {
-    const what = `${kind} '${name}'`;
     const refuse = (code: WebGpuErrorCode, why: string, value?: unknown) => {
-      throw new WebGpuError(code, `The ${what} ${why}.`, name, value);
+      throw new WebGpuError(code, `The ${kind} '${name}' ${why}.`, name, value);
     };
     const { buffer, offset = 0, size: room = buffer?.size - offset } = own[kind] ?? {};
     if (!buffer) {
@@ -39,14 +38,14 @@ export async function ownPlaces(
         given,
       );
     }
-    const lacking = (kind === 'parameter' ? PARAMETER_USAGE : STORAGE).filter(
-      ([bit]) => !(buffer.usage & bit),
-    );
-    if (lacking.length > 0) {
-      const names = lacking.map(([, usage]) => usage).join(' | ');
+    const lacking = Object.entries(kind === 'parameter' ? PARAMETER_USAGE : GRADIENT_USAGE)
+      .filter(([, bit]) => !(buffer.usage & bit))
+      .map(([usage]) => usage)
+      .join(' | ');
+    if (lacking) {
       refuse(
         'wrong-usage',
-        `is in a buffer without the usage ${names}; create it with`,
+        `is in a buffer without the usage ${lacking}; create it with that`,
         buffer.usage,
       );
     }
@@ -57,57 +56,48 @@ export async function ownPlaces(
         offset,
       );
     }
+    const tensor = new GpuTensor(new Storage(buffer), offset, [...own.shape]);
     const other = taken.find(
-      (t) =>
+      ([owner, t]) =>
         t.buffer === buffer &&
         // A kernel may not read and write one buffer at a time, not even at different places.
-        ((offset < t.to && t.from < offset + size) || t.name === name),
+        ((offset < t.offset + t.size && t.offset < offset + size) || owner === name),
     );
     if (other) {
       refuse(
         'overlapping-views',
-        `shares memory, or as gradient a buffer, with '${other.name}'; give each its own`,
+        `shares memory, or as gradient a buffer, with '${other[0]}'; give each its own`,
         offset,
       );
     }
-    taken.push({ name, buffer, from: offset, to: offset + size });
-    return new GpuTensor(new Storage(buffer), offset, [...own.shape]);
+    taken.push([name, tensor]);
+    return tensor;
   };
   for (const [name, definition] of definitions) {
     if (!isOwn(definition)) continue;
-    places.set(name, {
-      parameter: view(name, 'parameter', definition),
-      gradient: view(name, 'gradient', definition),
-    });
+    const parameter = view(name, 'parameter', definition);
+    const gradient = view(name, 'gradient', definition);
+    parameter.chunk = chunkOf(parameter, gradient, vectorsIn(parameter.length), true);
+    places.set(name, { parameter, gradient });
   }
-  for (const [name, { parameter, gradient }] of places) {
-    await probe(backend, `buffer of parameter '${name}'`, name, parameter);
-    await probe(backend, `buffer of gradient '${name}'`, name, gradient);
+  // What only the device can tell of a buffer: whose it is, and whether it still exists. A primitive reads a
+  // number of it, and nobody looks at the result.
+  for (const [name, place] of places) {
+    for (const [kind, { storage, offset, length }] of Object.entries(place)) {
+      if (length === 0) continue;
+      backend.flush();
+      backend.device.pushErrorScope('validation');
+      backend.allFinite(new GpuTensor(storage, offset, [1])).dispose();
+      backend.flush();
+      const error = await backend.device.popErrorScope();
+      if (!error) continue;
+      const destroyed = /destroyed/i.test(error.message);
+      throw new WebGpuError(
+        destroyed ? 'destroyed-buffer' : 'foreign-device',
+        `The buffer of ${kind} '${name}' ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
+        name,
+      );
+    }
   }
   return places;
-}
-
-/**
- * What only the device can tell of a buffer: whose it is, and whether it still exists. A primitive
- * reads a number of it, and nobody looks at the result.
- */
-async function probe(
-  backend: WebGpuBackend,
-  what: string,
-  name: string,
-  { storage, offset, length }: GpuTensor,
-) {
-  if (length === 0) return;
-  backend.flush();
-  backend.device.pushErrorScope('validation');
-  backend.allFinite(new GpuTensor(storage, offset, [1])).dispose();
-  backend.flush();
-  const error = await backend.device.popErrorScope();
-  if (!error) return;
-  const destroyed = /destroyed/i.test(error.message);
-  throw new WebGpuError(
-    destroyed ? 'destroyed-buffer' : 'foreign-device',
-    `The ${what} ${destroyed ? 'is destroyed' : 'belongs to another device'} (${error.message}); give one that lives on this device.`,
-    name,
-  );
 }

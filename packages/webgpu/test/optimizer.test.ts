@@ -93,6 +93,37 @@ describe('the same bits', () => {
     expect(await bits(optimizer)).toBe(expected);
   });
 
+  test("evaluate and the first step in one encoder of the user's, also after load", async () => {
+    const optimizer = await WebGpuAdan.create(device, inArena(), everything);
+    const begun = await optimizer.snapshot();
+    const once = await bits(await train(device, inArena(), everything, 1));
+    for (const [name, values] of gradientsAt(1)) write(device, optimizer.gradient(name), values);
+    for (const again of [false, true]) {
+      if (again) optimizer.load(begun);
+      const encoder = device.createCommandEncoder();
+      optimizer.evaluate(encoder);
+      optimizer.step(encoder);
+      device.queue.submit([encoder.finish()]);
+      expect(await bits(optimizer)).toBe(once);
+    }
+  });
+
+  test("steps of some and then of all, in one encoder of the user's", async () => {
+    const names = [['odd'], ['odd', 'scalar', 'long'], undefined];
+    const apart = await WebGpuAdan.create(device, inArena(), everything);
+    const together = await WebGpuAdan.create(device, inArena(), everything);
+    const encoder = device.createCommandEncoder();
+    for (const optimizer of [apart, together]) {
+      for (const [name, values] of gradientsAt(1)) write(device, optimizer.gradient(name), values);
+    }
+    for (const some of names) {
+      apart.step(undefined, some);
+      together.step(encoder, some);
+    }
+    device.queue.submit([encoder.finish()]);
+    expect(await bits(together)).toBe(await bits(apart));
+  });
+
   test('after evaluations in between, of either kind', async () => {
     const optimizer = await train(device, inArena(), everything, 3);
     optimizer.evaluate();

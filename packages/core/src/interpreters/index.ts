@@ -1,4 +1,10 @@
-export { type Kernel, pointKernel, type StepKernelOptions, stepKernel } from './kernel.js';
+export {
+  jointForms,
+  type Kernel,
+  pointKernel,
+  type StepKernelOptions,
+  stepKernel,
+} from './kernel.js';
 export { numbers } from './numbers.js';
 export {
   atom,

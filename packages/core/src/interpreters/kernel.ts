@@ -1,3 +1,4 @@
+import type { StepEntry, StepGroup } from '../backend.js';
 import type { CoefficientName } from '../coefficients.js';
 import {
   type Algebra,
@@ -33,10 +34,15 @@ export interface StepKernelOptions {
    * `clipPrevious`. On the `'device'`, the interpreter finds out what the previous gradient is.
    */
   readonly clipKnown: 'host' | 'device';
+  /** Put out x as well, of a parameter that holds y. */
+  readonly averages?: boolean;
 }
 
 /** The rule for one element: in, the gradient and the state by key; out, the state. */
-export function stepKernel(form: RuleForm, { clipping, clipKnown }: StepKernelOptions): Kernel {
+export function stepKernel(
+  form: RuleForm,
+  { clipping, clipKnown, averages = false }: StepKernelOptions,
+): Kernel {
   const keys = stateKeys(form).filter((key) => key !== 'seen');
   const host = clipKnown === 'host';
   return describe(['gradient', ...keys], (algebra, value) => {
@@ -47,15 +53,38 @@ export function stepKernel(form: RuleForm, { clipping, clipKnown }: StepKernelOp
     if (clipping && host && state.g !== undefined) {
       state.g = name('previous', mul(value('clipPrevious'), state.g));
     }
+    const c = coefficientsOf(value);
     const { g, ...next } = updateRule(
       algebra,
       form,
-      coefficientsOf(value),
+      c,
       state as unknown as ElementState<typeof raw>,
       gradient,
     );
-    return g !== undefined && (clipping || !host) ? { ...next, g } : next;
+    if (averages) next.parameter = name('newParameter', next.parameter);
+    return {
+      ...next,
+      ...(g !== undefined && (clipping || !host) && { g }),
+      ...(averages && {
+        x: form.scheduleFree
+          ? evaluationPoint(algebra, c, next.parameter, next.z!)
+          : next.parameter,
+      }),
+    };
   });
+}
+
+/**
+ * The form that each group of a step may be stepped in, so that few kernels step all: no decay is the same
+ * as a decay of zero, so that groups without it join the others, if these decay in one way.
+ */
+export function jointForms(
+  entries: readonly Pick<StepEntry<unknown>, 'group' | 'form'>[],
+): Map<StepGroup, RuleForm> {
+  const forms = new Map(entries.map(({ group, form }) => [group, form]));
+  const decays = [...forms.values()].flatMap(({ decay }) => (decay === 'none' ? [] : decay));
+  const joint = new Set(decays).size === 1 && { decay: decays[0]! };
+  return new Map([...forms].map(([group, form]) => [group, { ...form, ...joint }]));
 }
 
 /** One of x and y, `to`, out of the other, `from`, and z. */

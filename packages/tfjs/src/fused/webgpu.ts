@@ -1,14 +1,19 @@
 import type { Placement, StepGroup, StepRequest } from '@schedule-free-adan/core';
-import {
-  atom,
-  type Expression,
-  type Kernel,
-  pointKernel,
-  printer,
-  stepKernel,
-  wgsl,
-} from '@schedule-free-adan/core/interpreters';
+import { type Kernel, pointKernel, stepKernel } from '@schedule-free-adan/core/interpreters';
 import { coefficients, type StateKey } from '@schedule-free-adan/core/rule';
+import {
+  expression,
+  forEach,
+  grid,
+  numberSets,
+  shader,
+  statements,
+  storage,
+  sumOfSquares,
+  total,
+  uniform,
+  verdict,
+} from '@schedule-free-adan/core/wgsl';
 import type { KernelBackend, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { formKey } from './form-key.js';
 import { has } from './has.js';
@@ -60,48 +65,45 @@ const isWebGpu = (backend: KernelBackend): backend is WebGpuBackend => {
 
 /** Gradients that one dispatch looks at: with the partial sums, as many buffers as WebGPU promises. */
 const BATCH = 7;
-/** Numbers, or vectors of them, that one thread adds up, unless a tensor has more than enough of them. */
-const SHARE = 64;
+/** Numbers that one thread adds up, unless a tensor has more than enough of them. */
+const SHARE = 256;
 /** Threads of a step's workgroup. */
 const STEP = 256;
 /** Workgroups of 64 threads that share a tensor at most. */
 const MOST = 32;
-const lines = (...parts: (string | false)[]) => parts.filter(Boolean).join('\n');
-const storage = (binding: number, access: string, name: string, type: string) =>
-  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${type}>;`;
-const uniform = (binding: number, name: string, type: string) =>
-  `@group(0) @binding(${binding}) var<uniform> ${name}: ${type};`;
-const main = (
-  threads: number,
-) => `@compute @workgroup_size(${threads}) fn main(@builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = (group.y * groups.x + group.x) * ${threads} + lane;`;
 
 /** A step, element by element: the state is written in place, but not the parameter. */
-function stepCode(kernel: Kernel, type: string, previous: string): string {
+function stepCode(kernel: Kernel, type: string): string {
   const { inputs, outputs, numbers } = kernel;
-  const text = printer(wgsl);
-  const result = kernel.run(text, (name): Expression => {
-    if (name === 'g') return atom(previous);
-    if (inputs.includes(name)) return atom(`${name}_`);
-    return atom(name === 'clip' ? 'control.y' : `c.${name}`);
-  });
   const kept = (name: string) => name !== 'parameter' && outputs.includes(name);
+  const gradient = numbers.includes('clip') ? 'clip * gradient' : 'gradient';
+  const c = numberSets(
+    'c',
+    numbers.filter((name) => name !== 'clip'),
+    1,
+  );
   const count = inputs.length;
-  return lines(
+  return shader(
     ...inputs.map((name, k) => storage(k, kept(name) ? 'read_write' : 'read', `old_${name}`, type)),
     storage(count, 'read_write', 'new_parameter', type),
-    `struct Numbers { ${numbers.filter((name) => name !== 'clip').join(': f32, ')}: f32 }`,
-    uniform(count + 1, 'c', 'Numbers'),
+    c.struct,
+    uniform(count + 1, 'c', 'array<Numbers, 1>'),
     uniform(count + 2, 'control', 'vec4f'),
-    main(STEP),
+    forEach('i', STEP),
     '  if (i >= arrayLength(&old_gradient)) { return; }',
-    ...inputs.map((name) => `  let ${name}_ = old_${name}[i];`),
-    ...text.lines,
-    // Nothing new after a gradient that is not finite. A branch would cost more.
-    ...outputs.map(
-      (name) =>
-        `  ${kept(name) ? 'old' : 'new'}_${name}[i] = select(${name}_, ${result[name]!.text}, control.x == 1);`,
+    statements(
+      kernel,
+      (name) => {
+        if (name === 'clip') return 'control.y';
+        // A first gradient is its own previous one.
+        if (name === 'g') return `select(${gradient}, old_g[i], control.z == 1)`;
+        return inputs.includes(name) ? `old_${name}[i]` : c.read(name);
+      },
+      // Nothing new after a gradient that is not finite. A branch would cost more.
+      (name, value) => {
+        const old = name === 'g' ? 'old_g[i]' : name;
+        return `${kept(name) ? 'old' : 'new'}_${name}[i] = select(${old}, ${value}, control.x == 1);`;
+      },
     ),
     '}',
   );
@@ -125,15 +127,11 @@ function pointProgram(to: Placement, shape: number[], vector: number): Program {
     uniforms: kernel.numbers.map((name) => `${name} : f32, `).join(''),
     shaderKey: `schedule-free-adan ${to} ${vector}`,
     getUserCode() {
-      const text = printer(wgsl);
-      const result = kernel.run(text, (name) =>
-        atom(inputs[name] ? `${inputs[name]}[index]` : `uniforms.${name}`),
+      const value = expression(kernel, (name) =>
+        inputs[name] ? `${inputs[name]}[index]` : `uniforms.${name}`,
       );
       return `fn main(index : i32) {
-  if (index < uniforms.size) {
-    ${text.lines.join('\n')}
-    setOutputAtIndex(index, ${result.to!.text});
-  }
+  if (index < uniforms.size) { setOutputAtIndex(index, ${value}); }
 }`;
     },
   };
@@ -141,70 +139,53 @@ function pointProgram(to: Placement, shape: number[], vector: number): Program {
 
 /**
  * Sums of squares of up to {@link BATCH} gradients, a share for each thread, and whether any element is not
- * finite. A row of `table` is a gradient's: its first workgroup, and how many numbers each thread adds.
+ * finite. A row of `table` is a gradient's: its first thread, how many it has, and its length.
  */
-const partialSums = (vector: boolean, clipping: boolean, count: number) =>
-  lines(
-    ...Array.from({ length: count }, (_, k) =>
-      storage(k, 'read', `gradient${k}`, vector ? 'vec4f' : 'f32'),
-    ),
+const partialSums = (whole: boolean, checking: boolean, count: number) => {
+  const all = Array.from({ length: count }, (_, k) => k);
+  return shader(
+    ...all.map((k) => storage(k, 'read', `gradient${k}`, whole ? 'mat4x4f' : 'f32')),
     storage(count, 'read_write', 'partials', 'vec2f'),
     `struct Table { rows: array<vec4u, ${count}>, first: u32 }`,
     uniform(count + 1, 'table', 'Table'),
-    main(64),
-    `  let workgroup = group.y * groups.x + group.x;
-  var sum = ${vector ? 'vec4f()' : '0.0'};
-  // A compiler may assume that NaN does not occur: only the exponent's bits tell.
-  var highest = ${vector ? 'vec4u()' : '0u'};`,
-    ...Array.from({ length: count }, (_, k) => {
-      const next = k + 1 < count ? `workgroup < table.rows[${k + 1}].x` : 'true';
-      return `  if (workgroup >= table.rows[${k}].x && ${next}) {
-    let start = (workgroup - table.rows[${k}].x) * table.rows[${k}].y * 64 + lane;
-    let end = min(start + table.rows[${k}].y * 64, arrayLength(&gradient${k}));
-    for (var j = start; j < end; j += 64) {
-      let g = gradient${k}[j];
-      highest = max(highest, bitcast<${vector ? 'vec4u' : 'u32'}>(g) & ${vector ? 'vec4u(0x7f800000)' : '0x7f800000u'});
-      ${clipping ? 'sum += g * g;' : ''}
-    }
-  }`;
-    }),
-    `  let bad = ${vector ? 'any(highest == vec4u(0x7f800000))' : 'highest == 0x7f800000u'};
-  partials[table.first + i] = vec2f(${vector ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum'}, select(0.0, 1.0, bad));
-}`,
+    ...all.map((k) => sumOfSquares(`gradient${k}`, whole, checking)),
+    forEach('i', 64),
+    ...all.map(
+      (k) => `  let row${k} = table.rows[${k}];
+  if (i >= row${k}.x && i < row${k}.x + row${k}.y) {
+    partials[table.first + i] = squares_gradient${k}(0, row${k}.z, i - row${k}.x, row${k}.y);
+  }`,
+    ),
+    '}',
   );
+};
 
 /** What all gradients together mean: the clip factor, and whether the step is skipped. */
 const verdictOf = (clipping: boolean, checking: boolean) =>
-  lines(
-    storage(0, 'read', 'partials', 'vec2f'),
-    storage(1, 'read_write', 'verdict', 'vec4f'),
-    uniform(2, 'request', 'vec4f'),
-    checking && storage(3, 'read', 'skipped', 'f32'),
-    checking && storage(4, 'read_write', 'skippedNext', 'f32'),
-    clipping && storage(5, 'read_write', 'norm', 'f32'),
-    clipping && storage(6, 'read_write', 'factor', 'f32'),
-    `var<workgroup> shares: array<vec2f, 64>;
-@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
-  var sum = vec2f();
-  for (var i = lane; i < u32(request.z); i += 64) { sum += partials[i]; }
-  shares[lane] = sum;
-  for (var width = 32u; width > 0; width /= 2) {
-    workgroupBarrier();
-    if (lane < width) { shares[lane] += shares[lane + width]; }
-  }
-  if (lane > 0) { return; }
-  let finite = ${checking ? 'select(0.0, 1.0, shares[0].y == 0)' : '1.0'};
-  var clip = 1.0;`,
-    clipping &&
-      `  norm[0] = sqrt(shares[0].x);
-  clip = min(1.0, request.x / (norm[0] + request.y));
-  factor[0] = clip;`,
-    checking && '  skippedNext[0] = skipped[0] + 1.0 - finite;',
-    '  verdict[0] = vec4f(finite, clip, 0, 0);\n}',
-  );
+  total({
+    declarations: [
+      'struct Request { maxGradNorm: f32, epsilon: f32, shares: f32 }',
+      storage(0, 'read', 'partials', 'vec2f'),
+      storage(1, 'read_write', 'verdict', 'vec4f'),
+      uniform(2, 'request', 'Request'),
+      checking && storage(3, 'read', 'skipped', 'f32'),
+      checking && storage(4, 'read_write', 'skippedNext', 'f32'),
+      clipping && storage(5, 'read_write', 'gradientNorm', 'f32'),
+      clipping && storage(6, 'read_write', 'clipFactor', 'f32'),
+    ],
+    count: 'u32(request.shares)',
+    share: 'partials[k]',
+    after: shader(
+      verdict,
+      '  if (lane > 0) { return; }',
+      clipping && '  gradientNorm[0] = norm;\n  clipFactor[0] = clip;',
+      checking && '  skippedNext[0] = skipped[0] + 1 - f32(finite);',
+      '  verdict[0] = vec4f(f32(finite), clip, 0, 0);',
+    ),
+  });
 
 /** The verdict, and whether there was a gradient before: for all tensors that share this answer. */
-const sight = lines(
+const sight = shader(
   storage(0, 'read', 'verdict', 'vec4f'),
   storage(1, 'read', 'seen', 'f32'),
   storage(2, 'read_write', 'control', 'vec4f'),
@@ -272,7 +253,8 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
   };
   const make = (shape: number[]) => adopt(backend.makeTensorInfo(shape, 'float32'));
 
-  type Dispatch = readonly [Compiled, readonly (GPUBuffer | undefined)[], number];
+  /** How many threads, in workgroups of what size. */
+  type Dispatch = readonly [Compiled, readonly (GPUBuffer | undefined)[], number, number];
   const submit = (copies: readonly [GPUBuffer, GPUBuffer][], dispatches: readonly Dispatch[]) => {
     // What tfjs has recorded comes first.
     backend.ensureCommandEncoderReady();
@@ -281,20 +263,20 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const encoder = device.createCommandEncoder();
     for (const [from, to] of copies) encoder.copyBufferToBuffer(from, 0, to, 0, to.size);
     const pass = encoder.beginComputePass();
-    for (const [{ kernel, layout }, buffers, groups] of dispatches) {
+    for (const [{ kernel, layout }, buffers, threads, size] of dispatches) {
       const entries = buffers.flatMap((buffer, binding) =>
         buffer ? [{ binding, resource: { buffer } }] : [],
       );
       pass.setPipeline(kernel);
       pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
-      const rows = Math.ceil(groups / 65535);
-      pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
+      pass.dispatchWorkgroups(...grid(threads, size));
     }
     pass.end();
     device.queue.submit([encoder.finish()]);
   };
   const kernels = new Map<string, Kernel>();
   const width = (size: number) => (size % 4 === 0 ? 4 : 1);
+  const isWhole = (size: number) => size % 16 === 0;
   const typeOf = (size: number) => (width(size) === 4 ? 'vec4f' : 'f32');
 
   function step(request: StepRequest<Tensor>): void {
@@ -305,36 +287,37 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
     const dispatches: Dispatch[] = [];
     const after: (() => void)[] = [];
 
-    /** Workgroups of partial sums so far. */
+    /** Threads that sum gradients so far. */
     let total = 0;
-    const sums: [Tensor[], number[]][] = [];
+    const sums: [Tensor[], number[], number][] = [];
     if (clipping || skipNonFinite) {
-      for (const vector of [4, 1]) {
+      for (const whole of [true, false]) {
         const gradients = entries
           .map(({ gradient }) => gradient)
-          .filter(({ size }) => width(size) === vector);
+          .filter(({ size }) => isWhole(size) === whole);
         for (let at = 0; at < gradients.length; at += BATCH) {
           const batch = gradients.slice(at, at + BATCH);
           const first = total;
           const rows = batch.flatMap(({ size }) => {
-            const workgroups = Math.min(MOST, Math.ceil(size / vector / (64 * SHARE)));
-            const row = [total - first, Math.ceil(size / vector / (64 * workgroups)), 0, 0];
-            total += workgroups;
+            const threads = 64 * Math.min(MOST, Math.ceil(size / (64 * SHARE)));
+            const row = [total - first, threads, size, 0];
+            total += threads;
             return row;
           });
-          sums.push([batch, [...rows, 64 * first, 64 * (total - first), 0, 0]]);
+          sums.push([batch, [...rows, first, 0, 0, 0], total - first]);
         }
       }
     }
-    const partials = buffer('partials', 8 * 64 * Math.max(1, total), STORAGE);
-    for (const [batch, table] of sums) {
-      const vector = width(batch[0]!.size) === 4;
+    const partials = buffer('partials', 8 * Math.max(1, total), STORAGE);
+    for (const [batch, table, threads] of sums) {
+      const whole = isWhole(batch[0]!.size);
       dispatches.push([
-        pipeline(`partials${vector}${clipping}${batch.length}`, () =>
-          partialSums(vector, clipping, batch.length),
+        pipeline(`partials${whole}${skipNonFinite}${batch.length}`, () =>
+          partialSums(whole, skipNonFinite, batch.length),
         ),
         [...batch.map(gpu), partials, tableOf(table)],
-        table.at(-3)! / 64,
+        threads,
+        64,
       ]);
     }
     const verdict = buffer('verdict', 16, STORAGE);
@@ -349,13 +332,14 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
       [
         partials,
         verdict,
-        numbersOf('request', [maxGradNorm, epsilon, 64 * total, 0]),
+        numbersOf('request', [maxGradNorm, epsilon, total]),
         skipNonFinite ? gpu(metrics.skippedSteps) : undefined,
         report('skippedSteps', skipNonFinite),
         report('gradientNorm', clipping),
         report('clipFactor', clipping),
       ],
-      1,
+      64,
+      64,
     ]);
 
     // Parameters that were met together share one answer, whether they have had a gradient.
@@ -371,6 +355,7 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
         dispatches.push([
           pipeline('sight', () => sight),
           [verdict, seen ? gpu(seen) : none(), control, gpu(next)],
+          1,
           1,
         ]);
         found = { control, next };
@@ -421,11 +406,11 @@ export function webgpu(backend: KernelBackend): Fused | undefined {
         written.set(own, numbers);
       }
       const { size } = gradient;
-      const previous = `select(${clipping ? 'clipped' : 'gradient_'}, g_, control.z == 1)`;
       dispatches.push([
-        pipeline(`${key} ${width(size)}`, () => stepCode(program, typeOf(size), previous)),
+        pipeline(`${key} ${width(size)}`, () => stepCode(program, typeOf(size))),
         [...buffers, gpu(parameter), numbers, control],
-        Math.ceil(size / width(size) / STEP),
+        size / width(size),
+        STEP,
       ]);
     }
     for (const { state } of request.entries) {

@@ -1,0 +1,26 @@
+export { jointForms, type Kernel, pointKernel, stepKernel } from '../kernel.js';
+export { WgslPrimitives } from './primitives.js';
+export {
+  expression,
+  forEach,
+  grid,
+  halves,
+  numberSets,
+  packShader,
+  type Sum,
+  shader,
+  statements,
+  storage,
+  sumOfSquares,
+  total,
+  uniform,
+  verdict,
+} from './shader.js';
+export {
+  type ArrayLayout,
+  arraysOf,
+  halfKeys,
+  type StepShader,
+  stepArray,
+  stepShader,
+} from './step.js';
