@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { normalNumbers } from '../examples/digits/dist/random.js';
 
 const require = createRequire(new URL('../packages/onnx/package.json', import.meta.url));
 
@@ -42,20 +43,21 @@ const image =
     }
     return data;
   };
-const normal = (random) =>
-  Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 const gaussian =
   (deviation, mean = 0) =>
-  (random, shape) =>
-    Float32Array.from(
+  (random, shape) => {
+    const normal = normalNumbers(random);
+    return Float32Array.from(
       { length: shape.reduce((a, b) => a * b, 1) },
-      () => mean + deviation * normal(random),
+      () => mean + deviation * normal(),
     );
+  };
 /** A chord and noise in the range of 16-bit samples. */
 const sound = (random, shape) => {
   const tones = Array.from({ length: 4 }, () => 0.05 + 0.4 * random());
+  const normal = normalNumbers(random);
   return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) =>
-    tones.reduce((sum, tone) => sum + 300 * Math.sin(tone * i), 1000 * normal(random)),
+    tones.reduce((sum, tone) => sum + 300 * Math.sin(tone * i), 1000 * normal()),
   );
 };
 

@@ -37,6 +37,7 @@ const options = {
   steps: Number(values.steps),
   learningRate: Number(values['learning-rate']),
 };
+const short = (loss) => String(Number(loss.toPrecision(3)));
 const wanted = values.only?.split(',');
 const chosen = zoo.filter((entry) => !wanted || wanted.includes(nameOf(entry)));
 const models = [];
@@ -55,9 +56,8 @@ for (const entry of chosen) {
   else if (row.refused) console.log(`    ${row.refused.code}: ${row.refused.message}`);
   else {
     const { loss, milliseconds, trained } = row;
-    const [b, a] = [loss.before, loss.after].map((v) => v.toPrecision(3));
     console.log(
-      `    loss ${b} → ${a} in ${trained.steps} steps at ${trained.learningRate}, ${trained.parameters} parameters of ${trained.numbers} numbers; ` +
+      `    loss ${short(loss.before)} → ${short(loss.after)} in ${trained.steps} steps at ${trained.learningRate}, ${trained.parameters} parameters of ${trained.numbers} numbers; ` +
         `a step ${milliseconds.step.toFixed(1)} ms, forward ${milliseconds.forward.toFixed(1)} ms, ${(milliseconds.step / milliseconds.forward).toFixed(1)} ×`,
     );
   }
@@ -65,7 +65,7 @@ for (const entry of chosen) {
 
 function markdown({ model, package: name, bytes, nodes, operators, loss, refused, milliseconds }) {
   const what = loss
-    ? `${loss.before.toPrecision(3)} → ${loss.after.toPrecision(3)} | ${(milliseconds.step / milliseconds.forward).toFixed(1)}`
+    ? `${short(loss.before)} → ${short(loss.after)} | ${(milliseconds.step / milliseconds.forward).toFixed(1)}`
     : `refused: ${refused.message.match(/\(([\w.]+)\)/)?.[1] ?? refused.code} | –`;
   const size = (bytes / 1e6).toFixed(1);
   return `| ${model} | ${name} | ${size} | ${nodes} | ${operators.length} | ${what} |`;

@@ -22,6 +22,22 @@ export function uniformNumbers(seed: number, stream = 0): () => number {
   return () => next() / 2 ** 32;
 }
 
+/** Normal random numbers out of uniform ones in [0, 1) (Box and Muller), which are drawn in twos. */
+export function normalNumbers(uniform: () => number): () => number {
+  let spare: number | undefined;
+  return () => {
+    if (spare !== undefined) {
+      const value = spare;
+      spare = undefined;
+      return value;
+    }
+    const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
+    const angle = 2 * Math.PI * uniform();
+    spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  };
+}
+
 /**
  * The order in which an epoch visits `count` digits. A function of its arguments alone, so that a
  * resumed run needs no generator state and both optimizers see the same batches.

@@ -5,7 +5,7 @@ import { OnnxModelError } from './errors.js';
 import { GraphBuilder, reachable } from './graph.js';
 import { type Arena, arenaOf, type Place } from './layout.js';
 import type { Model, ValueInfo } from './model/schema.js';
-import { byName, floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
+import { byName, floatValues, list, makeValueInfo, shapeOf } from './model/tensors.js';
 import { checkFeeds, type Feeds, Runner } from './runtime.js';
 import type { Context, Form } from './trainer.js';
 import {
@@ -13,7 +13,6 @@ import {
   evaluationModelOf,
   type GradientModel,
   graphOf,
-  list,
   plainOutputs,
   withArenas,
 } from './training-model.js';

@@ -1,7 +1,7 @@
 import type { Algebra } from '@schedule-free-adan/core/rule';
 import { type AttributeValue, makeNode } from './model/nodes.js';
 import type { Graph, Node, Tensor, ValueInfo } from './model/schema.js';
-import { type ElementType, elementTypes, makeTensor } from './model/tensors.js';
+import { type ArrayType, type ElementType, elementTypes, makeTensor } from './model/tensors.js';
 
 /** The name of a value in a graph. */
 export type Value = string;
@@ -38,26 +38,24 @@ export class GraphBuilder implements Algebra<Value> {
     return typeof operand === 'number' ? this.constant(operand) : operand;
   }
 
-  constant(value: number, type: 'float32' | 'float64' = 'float32'): Value {
-    const name = `${this.prefix}${type}(${Object.is(value, -0) ? '-0' : value})`;
-    if (!this.constants.has(name)) this.constants.set(name, makeTensor(name, type, [], [value]));
-    return name;
-  }
-
-  /** A constant tensor. */
-  floats(shape: readonly number[], values: Iterable<number>): Value {
-    const name = `${this.prefix}constant_${this.constants.size}`;
-    this.constants.set(name, makeTensor(name, 'float32', shape, values));
-    return name;
-  }
-
-  /** A vector of 64-bit integers: shapes, starts and ends. */
-  integers(...values: number[]): Value {
-    const name = `${this.prefix}[${values}]`;
+  /** The tensor of that name, made once. */
+  #held(label: string, type: ArrayType, shape: readonly number[], values: Iterable<number>): Value {
+    const name = `${this.prefix}${label}`;
     if (!this.constants.has(name)) {
-      this.constants.set(name, makeTensor(name, 'int64', [values.length], values));
+      this.constants.set(name, makeTensor(name, type, shape, values));
     }
     return name;
+  }
+  constant(value: number, type: ArrayType = 'float32'): Value {
+    return this.#held(`${type}(${Object.is(value, -0) ? '-0' : value})`, type, [], [value]);
+  }
+  /** A constant tensor. */
+  floats(shape: readonly number[], values: Iterable<number>): Value {
+    return this.#held(`constant_${this.constants.size}`, 'float32', shape, values);
+  }
+  /** A vector of 64-bit integers: shapes, starts and ends. */
+  integers(...values: number[]): Value {
+    return this.#held(`[${values}]`, 'int64', [values.length], values);
   }
 
   cast(value: Value, type: ElementType): Value {

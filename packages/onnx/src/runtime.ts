@@ -9,7 +9,7 @@ import type {
 import { OnnxModelError } from './errors.js';
 import { encodeModel } from './model/codec.js';
 import type { Model, ValueInfo } from './model/schema.js';
-import { typeName } from './model/tensors.js';
+import { byName, fits, list, shown, toldOf, typeName } from './model/tensors.js';
 
 /** ONNX Runtime, as `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'` gives it. */
 export interface OrtModule {
@@ -52,8 +52,7 @@ export class Runner {
         ...options,
         ...(resident.length > 0 && { preferredOutputLocation: all }),
       });
-    const inputs = (model.graph?.input ?? []).map((info) => [info.name ?? '', info] as const);
-    return new Runner(await open(), open, new Map(inputs));
+    return new Runner(await open(), open, byName(model.graph?.input));
   }
 
   async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
@@ -81,10 +80,9 @@ export class Runner {
 /** Throws unless the feeds are what the user's inputs want; our own are left out. */
 export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {
   const wanted = [...inputs.keys()].filter((name) => !name.startsWith(prefix));
-  const known = wanted.map((name) => `'${name}'`).join(', ');
   for (const name of Object.keys(feeds)) {
     if (!wanted.includes(name)) {
-      const message = `'${name}' is no input of the model; its inputs are ${known}.`;
+      const message = `'${name}' is no input of the model; its inputs are ${list(wanted)}.`;
       throw new OnnxModelError('unknown-feed', message, name);
     }
   }
@@ -96,21 +94,14 @@ export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): vo
     if ((tensor.location as string) === 'none') {
       throw new StateError('disposed', `The tensor for '${name}' was disposed.`, name);
     }
-    const type = inputs.get(name)?.type?.tensorType;
-    const expected = typeName(type?.elemType);
+    const { elemType, dims } = toldOf(inputs.get(name)!);
+    const expected = typeName(elemType);
     if (tensor.type !== expected) {
       const message = `'${name}' has dtype ${tensor.type}, not ${expected}.`;
       throw new ParameterError('wrong-dtype', message, name, tensor.type);
     }
-    const dims = type?.shape?.dim;
-    const fits =
-      dims?.length === tensor.dims.length &&
-      dims.every(
-        ({ dimValue }, i) => dimValue === undefined || Number(dimValue) === tensor.dims[i],
-      );
-    if (dims && !fits) {
-      const shown = dims.map(({ dimValue, dimParam }) => dimValue ?? dimParam ?? '?');
-      const message = `'${name}' has shape [${tensor.dims}], not [${shown}].`;
+    if (dims && !fits(dims, tensor.dims)) {
+      const message = `'${name}' has shape [${tensor.dims}], not ${shown(dims)}.`;
       throw new ParameterError('wrong-shape', message, name, tensor.dims);
     }
   }

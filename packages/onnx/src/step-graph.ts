@@ -14,7 +14,7 @@ import {
 import { GraphBuilder, type Operand, reachable, type Value } from './graph.js';
 import { arenaGroups, type ParameterShape } from './layout.js';
 import type { Model, StringStringEntry, ValueInfo } from './model/schema.js';
-import { makeTensor, makeValueInfo } from './model/tensors.js';
+import { makeValueInfo } from './model/tensors.js';
 import { coefficientsName, type Layout, makeLayout, scalarNames } from './state-layout.js';
 
 /** Operator set of the graphs that are made from nothing: every runtime of the last years knows it. */
@@ -50,9 +50,7 @@ export interface Reports {
 export class StepBuilder extends GraphBuilder {
   /** The element `index` of a vector, as a scalar. */
   pick(vector: Value, index: number): Value {
-    const name = `${this.prefix}int64(${index})`;
-    this.constants.set(name, makeTensor(name, 'int64', [], [index]));
-    return this.node('Gather', [vector, name], { axis: 0 });
+    return this.node('Gather', [vector, this.constant(index, 'int64')], { axis: 0 });
   }
 
   /** The schedule's arithmetic, in float64. */

@@ -14,7 +14,7 @@ import { HybridForm } from './hybrid-form.js';
 import { type Arena, arenaGroups } from './layout.js';
 import { decodeModel, encodeModel } from './model/codec.js';
 import type { Model } from './model/schema.js';
-import { withFloatValues } from './model/tensors.js';
+import { list, withFloatValues } from './model/tensors.js';
 import { checkFeeds, type Feeds, type OrtModule, Runner, webgpuProvider } from './runtime.js';
 import {
   checkPrefix,
@@ -226,8 +226,7 @@ export class OrtTrainer {
       const { parameterNames, context, form } = this;
       for (const name of names) {
         if (parameterNames.includes(name)) continue;
-        const known = parameterNames.map((p) => `'${p}'`).join(', ');
-        const message = `'${name}' is no parameter; there is ${known}.`;
+        const message = `'${name}' is no parameter; there is ${list(parameterNames)}.`;
         throw new ParameterError('unknown-parameter', message, name);
       }
       if (batches.length === 0) {

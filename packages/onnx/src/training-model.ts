@@ -6,10 +6,14 @@ import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
 import {
   byName,
   elementTypes,
+  fits,
   floatValues,
+  list,
   makeValueInfo,
   shapeOf,
+  shown,
   sizeOf,
+  toldOf,
   toNumber,
   typeName,
 } from './model/tensors.js';
@@ -37,9 +41,6 @@ export interface ModelParameter extends ParameterShape {
   readonly values: Float32Array;
 }
 
-/** Names as an error shows them. */
-export const list = (names: Iterable<string>) => [...names].map((name) => `'${name}'`).join(', ');
-
 function refuse(
   code: OnnxModelError['code'],
   message: string,
@@ -49,22 +50,23 @@ function refuse(
   throw new OnnxModelError(code, message, subject, value);
 }
 
-export function graphOf(model: Model): Graph {
+/** Whether an operator or an operator set is one of ONNX itself. */
+export const isStandard = ({ domain = '' }: { readonly domain?: string }): boolean =>
+  domain === '' || domain === 'ai.onnx';
+
+/** @throws OnnxModelError `unsupported-model` before operator set `least` */
+export function graphOf(model: Model, least = MIN_OPSET): Graph {
   if (!model.graph) refuse('unsupported-model', 'The model has no graph; is the file complete?');
-  const opset = (model.opsetImport ?? []).find(
-    ({ domain = '' }) => domain === '' || domain === 'ai.onnx',
-  );
-  const version = toNumber(opset?.version);
-  if (version < MIN_OPSET) {
-    refuse(
-      'unsupported-model',
-      `The model uses operator set ${version}; convert it to ${MIN_OPSET} or later.`,
-      'opset',
-      version,
-    );
+  const version = opsetOf(model);
+  if (version < least) {
+    const message = `The model uses operator set ${version}; convert it to ${least} or later.`;
+    refuse('unsupported-model', message, 'opset', version);
   }
   return model.graph;
 }
+
+export const opsetOf = ({ opsetImport = [] }: Model): number =>
+  toNumber(opsetImport.find(isStandard)?.version);
 
 /** Everything in a graph that has a name: what makes it, and its type as far as it is told. */
 function describe(graph: Graph) {
@@ -83,25 +85,15 @@ function checkValue(
   what: string,
   shapes: readonly (readonly number[])[],
 ) {
-  const type = info?.type?.tensorType;
-  if (!type) return;
-  const name = info.name ?? '';
-  if (type.elemType !== elementTypes.float32) {
-    refuse(
-      'wrong-dtype',
-      `${what} is ${typeName(type.elemType)}, not float32.`,
-      name,
-      type.elemType,
-    );
+  if (!info?.type?.tensorType) return;
+  const { name = '' } = info;
+  const { elemType, dims } = toldOf(info);
+  if (elemType !== elementTypes.float32) {
+    refuse('wrong-dtype', `${what} is ${typeName(elemType)}, not float32.`, name, elemType);
   }
-  const dims = type.shape?.dim;
-  if (!dims) return;
-  const fits = (shape: readonly number[]) =>
-    dims.length === shape.length &&
-    dims.every(({ dimValue }, i) => dimValue === undefined || Number(dimValue) === shape[i]);
-  if (!shapes.some(fits)) {
-    const shown = dims.map(({ dimValue, dimParam }) => dimValue ?? dimParam ?? '?');
-    refuse('wrong-shape', `${what} has shape [${shown}], not [${shapes[0]}].`, name, shown);
+  if (dims && !shapes.some((shape) => fits(dims, shape))) {
+    const message = `${what} has shape ${shown(dims)}, not [${shapes[0]}].`;
+    refuse('wrong-shape', message, name, dims);
   }
 }
 

@@ -1,4 +1,5 @@
 import { type BufferView, WebGpuAdan, type WebGpuOptions } from '@schedule-free-adan/webgpu';
+import { normalNumbers } from '../random.js';
 import {
   countKernel,
   gatherKernel,
@@ -41,11 +42,9 @@ type Views = Readonly<Record<ParameterName, BufferView>>;
 
 /** Glorot's normal weights out of uniform random numbers; biases 0. */
 export function initialWeights(uniform: () => number): Weights {
+  const next = normalNumbers(uniform);
   const normal = (fanIn: number, fanOut: number) =>
-    Float32Array.from({ length: fanIn * fanOut }, () => {
-      const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
-      return radius * Math.cos(2 * Math.PI * uniform()) * Math.sqrt(2 / (fanIn + fanOut));
-    });
+    Float32Array.from({ length: fanIn * fanOut }, () => next() * Math.sqrt(2 / (fanIn + fanOut)));
   return {
     w1: normal(784, hiddenUnits),
     b1: new Float32Array(hiddenUnits),

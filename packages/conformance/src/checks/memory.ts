@@ -67,6 +67,17 @@ export const memoryChecks: readonly Check[] = [
     },
   },
   {
+    id: 'memory/dtype-is-as-declared',
+    tier: 1,
+    async run({ target }) {
+      const { dtype } = await target.backend!();
+      ensure(
+        dtype === target.dtype,
+        `the backend's dtype is '${dtype}', and the target's, in whose ulps errors are counted, '${target.dtype}'`,
+      );
+    },
+  },
+  {
     id: 'memory/copies-are-independent',
     tier: 1,
     async run({ target, seed }) {
@@ -110,6 +121,7 @@ export const memoryChecks: readonly Check[] = [
 
 /** Checks that call a backend's primitives rather than a subject. */
 export const needsBackend = new Set([
+  'memory/dtype-is-as-declared',
   'memory/copies-are-independent',
   'memory/download-is-of-the-time-of-the-call',
 ]);

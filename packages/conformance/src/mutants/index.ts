@@ -336,6 +336,12 @@ export const mutants: readonly Mutant[] = [
     },
   ),
   primitive(
+    'another-dtype',
+    'a backend of one precision is checked in the ulps of another',
+    'memory/dtype-is-as-declared',
+    () => ({ dtype: 'float32' as 'float64' }),
+  ),
+  primitive(
     'upload-keeps-the-array',
     'a tensor shares memory with the caller’s array',
     'memory/length-1',

@@ -3,17 +3,19 @@ import { captured, type Value } from '../graph.js';
 import { attributeOf } from '../model/nodes.js';
 import type { Graph, Node } from '../model/schema.js';
 import { numbersOf, toNumber } from '../model/tensors.js';
+import { isStandard } from '../training-model.js';
+import type { NodeChoice } from './choice.js';
 import type { Emitter } from './emit.js';
 import type { Probed } from './probe.js';
-import type { NodeChoice } from './recompute.js';
+import { recomputed } from './recompute.js';
 import type { Rule, RuleContext } from './rules.js';
 
 const title = (node: Node) =>
   `node '${node.name || node.output?.[0]}' (${node.domain ? `${node.domain}.` : ''}${node.opType})`;
 
 export const ruleOf = (node: Node, rules: Readonly<Record<string, Rule>>): Rule | undefined => {
-  const { domain = '', opType = '' } = node;
-  const key = domain === '' || domain === 'ai.onnx' ? opType : `${domain}.${opType}`;
+  const { domain, opType = '' } = node;
+  const key = isStandard(node) ? opType : `${domain}.${opType}`;
   return Object.hasOwn(rules, key) ? rules[key] : undefined;
 };
 
@@ -64,7 +66,7 @@ export function checkRules(
 }
 
 /** Appends the gradient of `loss` with respect to `wanted`, and returns it by name. */
-export async function differentiate(
+export function differentiate(
   b: Emitter,
   graph: Graph,
   {
@@ -83,7 +85,7 @@ export async function differentiate(
     /** Segments that are computed again. */
     recompute: readonly NodeChoice[];
   },
-): Promise<Map<string, Value>> {
+): Map<string, Value> {
   const path = pathOf(graph, wanted, loss, (node) =>
     (node.output ?? []).every((name) => name && !/float/.test(probed.types.get(name) ?? '')),
   );
@@ -95,13 +97,7 @@ export async function differentiate(
   };
   const lossShape = probed.shapes.get(loss)!;
   give(loss, lossShape.length === 0 ? b.value(1) : b.floats(lossShape as number[], [1]));
-  const again =
-    recompute.length > 0
-      ? (await import('./recompute.js')).recomputed(b, graph, recompute, (choice) => {
-          const message = `No node is chosen by ${String(choice)}; look at the names of the model's nodes.`;
-          throw new OnnxModelError('invalid-option', message, 'recompute', choice);
-        })
-      : undefined;
+  const again = recompute.length > 0 ? recomputed(b, graph, recompute) : undefined;
   const original = (value: Value) => again?.original(value) ?? value;
   const shape = (value: Value) => probed.shapes.get(original(value))!;
   for (const node of [...path.nodes].reverse()) {

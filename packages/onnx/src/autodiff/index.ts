@@ -1,5 +1,6 @@
 /** Makes plain forward models trainable: appends a loss and gradients in ordinary operators. */
 export { OnnxModelError } from '../errors.js';
+export type { NodeChoice } from './choice.js';
 export type { Emitter, Extent, RunExtent, Shape } from './emit.js';
 export {
   binaryCrossEntropy,
@@ -7,6 +8,5 @@ export {
   meanSquaredError,
   softmaxCrossEntropy,
 } from './losses.js';
-export type { NodeChoice } from './recompute.js';
 export { type Gradient, type Rule, type RuleContext, rules } from './rules.js';
 export { makeTrainable, type TrainableModel, type TrainableOptions } from './trainable.js';

@@ -2,9 +2,10 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import { encodeModel } from '../model/codec.js';
 import type { Model } from '../model/schema.js';
-import { arrays, sizeOf, typeName } from '../model/tensors.js';
+import { arrays, sizeOf, toldOf, typeName } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
 import type { Extent } from './emit.js';
+import { sequences } from './sequences.js';
 
 /** What the probes tell of every value. */
 export interface Probed {
@@ -65,19 +66,14 @@ export async function probe(
   const inputs = graph.input ?? [];
   const symbols = [
     ...new Set(
-      inputs.flatMap(({ type }) =>
-        (type?.tensorType?.shape?.dim ?? []).flatMap(({ dimParam }) => dimParam ?? []),
-      ),
+      inputs.flatMap((info) => (toldOf(info).dims ?? []).flatMap(({ dimParam }) => dimParam || [])),
     ),
   ];
   const nodes = graph.node ?? [];
-  // Few models have any, so what knows them is loaded for those.
-  const others = nodes.some(({ opType = '' }) => /Sequence|Optional/.test(opType))
-    ? (await import('./sequences.js')).sequences(nodes)
-    : undefined;
-  const names = [
-    ...new Set((graph.node ?? []).flatMap(({ output = [] }) => output.filter(Boolean))),
-  ].filter((name) => !others?.has(name));
+  const others = sequences(nodes);
+  const names = [...new Set(nodes.flatMap(({ output = [] }) => output))].filter(
+    (name) => name && !others.has(name),
+  );
   const session = await ort.InferenceSession.create(
     encodeModel({ ...model, graph: { ...graph, output: names.map((name) => ({ name })) } }),
     { ...sessionOptions, graphOptimizationLevel: 'disabled' },
@@ -95,13 +91,15 @@ export async function probe(
         numbers: new Map<string, readonly number[]>(),
       };
       const feeds = Object.fromEntries(
-        inputs.map(({ name = '', type }) => {
-          const dims = (type?.tensorType?.shape?.dim ?? []).map(({ dimValue, dimParam }) =>
+        inputs.map((info) => {
+          const { name = '' } = info;
+          const told = toldOf(info);
+          const dims = (told.dims ?? []).map(({ dimValue, dimParam }) =>
             dimParam
               ? guesses[symbols.indexOf(dimParam) % guesses.length]![turn]!
               : Number(dimValue),
           );
-          const element = typeName(type?.tensorType?.elemType);
+          const element = typeName(told.elemType);
           if (!Object.hasOwn(arrays, element)) {
             const message = `The input '${name}' is ${element}; convert the model to float32.`;
             throw new OnnxModelError('unsupported-model', message, name, element);

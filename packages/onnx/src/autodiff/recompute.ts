@@ -1,15 +1,8 @@
+import { OnnxModelError } from '../errors.js';
 import type { Value } from '../graph.js';
 import type { Graph, Node } from '../model/schema.js';
+import { isNodeChosen, type NodeChoice } from './choice.js';
 import type { Emitter } from './emit.js';
-
-/** Nodes by name, pattern of names, or by name and operator. One without a name has that of its first output. */
-export type NodeChoice = string | RegExp | ((name: string, opType: string) => boolean);
-
-export function isChosen(choice: NodeChoice, { name, opType = '', output = [] }: Node): boolean {
-  const known = name || output[0]!;
-  if (typeof choice === 'string') return choice === known;
-  return choice instanceof RegExp ? known.search(choice) >= 0 : choice(known, opType);
-}
 
 /** What a node's rule reads instead of the values of the forward pass. */
 export interface Recomputed {
@@ -25,13 +18,12 @@ const random = /^(Dropout|Random|Bernoulli|Multinomial)/;
 /**
  * Appends segments of the forward graph to the backward one, so that their values need not be kept from
  * one to the other. Each choice is a segment. What leaves it is kept, what is inside is made again.
- * @param unmet is called with a choice that meets no node
+ * @throws OnnxModelError `invalid-option` for a choice that meets no node
  */
 export function recomputed(
   b: Emitter,
   { node: nodes = [], initializer = [] }: Graph,
   choices: readonly NodeChoice[],
-  unmet: (choice: NodeChoice) => never,
 ): Recomputed {
   const segments = new Map<Node, number>();
   choices.forEach((choice, segment) => {
@@ -39,9 +31,12 @@ export function recomputed(
     for (const node of nodes) {
       const { opType = '', attribute = [] } = node;
       const plain = !random.test(opType) && !attribute.some(({ g, graphs }) => g || graphs);
-      if (plain && !segments.has(node) && isChosen(choice, node)) segments.set(node, segment);
+      if (plain && !segments.has(node) && isNodeChosen(choice, node)) segments.set(node, segment);
     }
-    if (segments.size === before) unmet(choice);
+    if (segments.size === before) {
+      const message = `No node is chosen by ${String(choice)}; look at the names of the model's nodes.`;
+      throw new OnnxModelError('invalid-option', message, 'recompute', choice);
+    }
   });
   const makers = new Map<Value, Node>();
   for (const node of segments.keys()) for (const name of node.output ?? []) makers.set(name, node);

@@ -6,23 +6,26 @@ import { attributeOf } from '../model/nodes.js';
 import type { Model, Node, ValueInfo } from '../model/schema.js';
 import {
   elementTypes,
+  list,
   makeValueInfo,
   shapeOf,
   sizeOf,
+  toldOf,
   toNumber,
   withFloatValues,
 } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
-import { type GradientModel, list } from '../training-model.js';
+import type { GradientModel } from '../training-model.js';
+import { isChosen, type NameChoice, type NodeChoice } from './choice.js';
 import { checkRules, differentiate, pathOf, ruleOf } from './differentiate.js';
 import { Emitter } from './emit.js';
+import { initialValues, random } from './initialize.js';
 import type { Loss } from './losses.js';
 import { probe, settle } from './probe.js';
-import type { NodeChoice } from './recompute.js';
 import { nothing, rules as ownRules, type Rule } from './rules.js';
 import { upgrade } from './upgrade.js';
 
-type Choice = string | RegExp | ((name: string, shape: readonly number[]) => boolean);
+type Choice = NameChoice<readonly number[]>;
 
 export interface TrainableOptions {
   /** The runtime that probes shapes: `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'`. */
@@ -65,13 +68,6 @@ export interface TrainableModel extends Required<GradientModel> {
 }
 
 const PREFIX = 'grad/';
-
-const matches = (choice: Choice, name: string, shape: readonly number[]) =>
-  typeof choice === 'string'
-    ? choice === name
-    : choice instanceof RegExp
-      ? new RegExp(choice.source, choice.flags.replace('g', '')).test(name)
-      : choice(name, shape);
 
 /** Nodes that some providers lack, in others' terms. */
 function lowered(b: Emitter, node: Node): boolean {
@@ -119,7 +115,7 @@ export async function makeTrainable(
   const windows = given.graph?.node?.some(({ opType }) => /Conv|Pool|Resize|Upsample/.test(opType!))
     ? (await import('./windows.js')).convolutionRules
     : {};
-  const raised = await upgrade(given, PREFIX);
+  const raised = upgrade(given, PREFIX);
   const { opset, constants } = raised;
   const forward = settle(raised.model, dimensions);
   const forms = [trainingForm].flat() as NodeChoice[];
@@ -181,7 +177,7 @@ export async function makeTrainable(
       .filter((tensor) => {
         const { name = '', dataType } = tensor;
         const shape = shapeOf(tensor);
-        if (choices) return choices.some((choice) => matches(choice, name, shape));
+        if (choices) return choices.some((choice) => isChosen(choice, name, shape));
         return (
           dataType === elementTypes.float32 &&
           sizeOf(shape) > 1 &&
@@ -207,9 +203,9 @@ export async function makeTrainable(
   else {
     const { shapes } = await probe(ort, evaluated(), sessionOptions);
     const symbols = new Map<string, string>();
-    for (const { name, type } of graph.input ?? []) {
-      type?.tensorType?.shape?.dim?.forEach(({ dimParam }, axis) => {
-        const extent = shapes.get(name!)![axis]!;
+    for (const info of graph.input ?? []) {
+      toldOf(info).dims?.forEach(({ dimParam }, axis) => {
+        const extent = shapes.get(info.name!)![axis]!;
         if (dimParam && typeof extent !== 'number') symbols.set(String(extent.probes), dimParam);
       });
     }
@@ -234,7 +230,7 @@ export async function makeTrainable(
   checkRules(path.nodes, all, opset);
   const probed = await probe(ort, evaluated(), sessionOptions);
   const builder = new Emitter(PREFIX);
-  const found = await differentiate(builder, graph, {
+  const found = differentiate(builder, graph, {
     loss: lossValue,
     wanted,
     probed,
@@ -246,8 +242,6 @@ export async function makeTrainable(
   const names = [...wanted].filter((name) => found.has(name));
   let initializer = graph.initializer;
   if (initialize !== undefined) {
-    // Loaded when it is asked for, as few models come untrained.
-    const { initialValues, random } = await import('./initialize.js');
     const next = random(initialize);
     initializer = initializer.map((t) =>
       names.includes(t.name ?? '')

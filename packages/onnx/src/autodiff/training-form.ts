@@ -3,8 +3,8 @@ import { captured, reachable, type Value } from '../graph.js';
 import { attributeOf, makeAttribute, makeNode } from '../model/nodes.js';
 import type { Graph, Node, Tensor } from '../model/schema.js';
 import { makeTensor, numbersOf, toNumber } from '../model/tensors.js';
+import { isNodeChosen, type NodeChoice } from './choice.js';
 import type { Emitter, Shape } from './emit.js';
-import { isChosen, type NodeChoice } from './recompute.js';
 import type { Rule } from './rules.js';
 
 const MODE = 'training_mode';
@@ -70,7 +70,7 @@ export function trainingForm(
     if (node.domain || (opType !== 'BatchNormalization' && opType !== 'Dropout')) return node;
     const [y = ''] = output;
     const own = (part: string) => `${b.prefix}${part}/${y}`;
-    const choosers = choices.filter((choice) => isChosen(choice, node));
+    const choosers = choices.filter((choice) => isNodeChosen(choice, node));
     for (const choice of choosers) met.add(choice);
     const chosen = choosers.length > 0;
     if (opType === 'Dropout') {
@@ -253,11 +253,7 @@ function lowerDropout(b: Emitter, node: Node, shape: Shape, counter: Value): voi
   const [x, ratio] = node.input as [Value, Value?];
   const [y, kept] = node.output as [Value, Value];
   const { add, sub, mul, div } = b;
-  const integer = (value: number): Value => {
-    const name = `${b.prefix}int32(${value | 0})`;
-    b.constants.set(name, makeTensor(name, 'int32', [], [value | 0]));
-    return name;
-  };
+  const integer = (value: number) => b.constant(value | 0, 'int32');
   const hash = (value: Value) => {
     const middle = add(div(mul(value, value), integer(65536)), value);
     return mul(middle, middle);

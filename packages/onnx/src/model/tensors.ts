@@ -1,5 +1,5 @@
 import { OnnxModelError } from '../errors.js';
-import type { Graph, Int, Model, Tensor, ValueInfo } from './schema.js';
+import type { Dimension, Graph, Int, Model, Tensor, ValueInfo } from './schema.js';
 
 /** Numbers of element types in ONNX files. */
 export const elementTypes = {
@@ -32,12 +32,13 @@ export const arrays = {
   uint8: Uint8Array,
   int8: Int8Array,
 } as const;
-type Arrays = typeof arrays;
+/** Element types that there are arrays of. */
+export type ArrayType = keyof typeof arrays;
 
 /** A tensor with these values, as raw bytes. */
-export function makeTensor<K extends keyof Arrays>(
+export function makeTensor(
   name: string,
-  type: K,
+  type: ArrayType,
   dims: readonly number[],
   values: Iterable<number>,
 ): Tensor {
@@ -63,6 +64,22 @@ export function makeValueInfo(
   const dim = shape.map((d) => (typeof d === 'number' ? { dimValue: d } : { dimParam: d }));
   return { name, type: { tensorType: { elemType: elementTypes[type], shape: { dim } } } };
 }
+
+/** Element type and extents of a value, as far as a model tells. */
+export function toldOf({ type }: ValueInfo) {
+  const { elemType, shape } = type?.tensorType ?? {};
+  return { elemType, dims: shape?.dim };
+}
+/** Whether a shape has the extents that a model tells. */
+export const fits = (dims: readonly Dimension[], shape: readonly number[]): boolean =>
+  dims.length === shape.length &&
+  dims.every(({ dimValue }, i) => dimValue === undefined || Number(dimValue) === shape[i]);
+/** Extents as an error shows them. */
+export const shown = (dims: readonly Dimension[]): string =>
+  `[${dims.map(({ dimValue, dimParam }) => dimValue ?? dimParam ?? '?')}]`;
+/** Names as an error shows them. */
+export const list = (names: Iterable<string>): string =>
+  [...names].map((name) => `'${name}'`).join(', ');
 
 /** By name, in their order; of several with one name the last. */
 export const byName = <T extends { name?: string }>(list: readonly T[] = []): Map<string, T> =>
