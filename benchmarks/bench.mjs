@@ -5,7 +5,7 @@ import { cpus, release, type } from 'node:os';
 export const machine = (device) =>
   `${cpus()[0]?.model ?? 'unknown CPU'} × ${cpus().length}, ${type()} ${release()}, Node ${process.versions.node}, ${device}`;
 
-const median = (values) => {
+export const median = (values) => {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

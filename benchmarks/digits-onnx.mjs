@@ -1,4 +1,4 @@
-// npm run bench -- digits-onnx [--models mlp,cnn] [--seeds 5] [--epochs 3] [--json FILE]
+// npm run bench -- digits-onnx [--models mlp,cnn] [--seeds 10] [--epochs 3] [--json FILE]
 //
 // Whether the digits demo learns from a forward .onnx what it learns on tfjs: the same weights and batches,
 // seed by seed. Tells test accuracies after every epoch, how they differ within a seed, and when the losses
@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readDigits } from '../examples/digits/dist/data.js';
-import { runProgram } from '../examples/digits/dist/errors.js';
+import { InputError, runProgram } from '../examples/digits/dist/errors.js';
 import { writeAtomically } from '../examples/digits/dist/files.js';
 import { choice, integerOption, readOptions } from '../examples/digits/dist/options.js';
 import { startRuns } from '../examples/digits/dist/runs.js';
@@ -17,20 +17,16 @@ import {
   testDigits,
   trainingDigits,
 } from '../examples/digits/dist/settings.js';
-import { machine } from './bench.mjs';
+import { machine, median } from './bench.mjs';
 
-/** Each against the ones after it; the last pair is one model in two runtimes, a measure of rounding alone. */
+/** Ours and what it is held to. The last pair is one file in two runtimes, and so a measure of rounding alone. */
 const pairs = [
   ['onnx', 'wasm'],
   ['onnx-wasm', 'wasm'],
   ['onnx-wasm', 'onnx'],
 ];
 const backends = ['wasm', 'onnx', 'onnx-wasm'];
-const titles = {
-  wasm: 'tfjs wasm',
-  onnx: 'onnxruntime-node',
-  'onnx-wasm': 'onnxruntime-web, wasm',
-};
+const titles = { wasm: 'tfjs', onnx: 'onnxruntime-node', 'onnx-wasm': 'onnxruntime-web' };
 /** How far losses have to be apart, relatively, for it to be told at which step they first were. */
 const distances = [1e-6, 1e-5, 1e-4, 1e-3];
 
@@ -108,7 +104,48 @@ const summary = (runs, models, epochs) =>
     );
   });
 
-const percent = (share, digits = 2) => (100 * share).toFixed(digits);
+/** As the README has it: accuracies, and under them differences in digits of all test digits. */
+function table(rows, epochs) {
+  const columns = Array.from({ length: epochs }, (_, i) => `epoch ${i + 1}`);
+  console.log(`| | ${columns.join(' | ')} |\n| --- |${' --- |'.repeat(epochs)}`);
+  const line = (name, found, cell) => console.log(`| ${name} | ${found.map(cell).join(' | ')} |`);
+  const sign = (value) => (value < 0 ? '−' : '+');
+  const digits = (share) => (testDigits * Math.abs(share)).toFixed(1);
+  for (const model of new Set(rows.map((row) => row.case))) {
+    const of = (ours, theirs) =>
+      rows.filter(
+        ({ case: name, backend, against }) =>
+          name === model && backend === titles[ours] && against === titles[theirs],
+      );
+    const [reference] = of(...pairs[0]);
+    const name = `${model}, ${reference.against}, mean of ${reference.seeds} seeds`;
+    line(name, of(...pairs[0]), ({ accuracy }) => `${(100 * accuracy[1]).toFixed(2)} %`);
+    for (const [ours, theirs] of pairs) {
+      line(
+        `${titles[ours]}, less ${titles[theirs]}`,
+        of(ours, theirs),
+        ({ difference: { mean, standardError } }) =>
+          `${sign(mean)}${digits(mean)} ± ${digits(standardError)}`,
+      );
+    }
+  }
+}
+
+/** When losses part, in the middle of all seeds. */
+function tellParting(runs, models) {
+  for (const model of models) {
+    for (const [i, [ours, theirs]] of pairs.entries()) {
+      const found = runs.filter((run) => run.model === model).map(({ parting }) => parting[i]);
+      const first = median(found.map(({ firstSteps }) => firstSteps));
+      // A run that never was so far apart counts as one that would be later.
+      const parted = median(found.map(({ firstStepBeyond }) => firstStepBeyond[1e-3] || Infinity));
+      console.log(
+        `${model}, ${titles[ours]} and ${titles[theirs]}: losses of the first ten steps apart by ` +
+          `${first.toExponential(1)} at most, by more than 0.001 from step ${parted} on (relative, medians)`,
+      );
+    }
+  }
+}
 
 await runProgram(async () => {
   const values = readOptions(process.argv.slice(2), {
@@ -124,15 +161,19 @@ await runProgram(async () => {
   const models = (values.models ?? modelNames.join(','))
     .split(',')
     .map((name) => choice('models', name, modelNames));
-  const seeds = whole('seeds', 5, 2, 1000);
+  const seeds = whole('seeds', 10, 2, 1000);
   const settings = {
     epochs: whole('epochs', 3, 1, 1000),
     limit: whole('limit', trainingDigits, 1, trainingDigits),
   };
 
   const kept = json && existsSync(json) ? JSON.parse(readFileSync(json, 'utf8')) : undefined;
-  const same = JSON.stringify(kept?.settings) === JSON.stringify(settings);
-  const runs = same ? kept.runs : [];
+  if (kept && JSON.stringify(kept.settings) !== JSON.stringify(settings)) {
+    throw new InputError(
+      `--json: ${json} has runs with ${JSON.stringify(kept.settings)}; give these, or another file.`,
+    );
+  }
+  const runs = kept?.runs ?? [];
   const save = (rows) => {
     if (!json) return;
     const document = { name: 'digits-onnx', machine: machine('CPU'), settings, rows, runs };
@@ -150,12 +191,7 @@ await runProgram(async () => {
   }
   const rows = summary(runs, models, settings.epochs);
   save(rows);
-  for (const { case: model, backend, against, epoch, accuracy, difference } of rows) {
-    const [a, b] = accuracy.map((share) => percent(share));
-    console.log(
-      `${model}, epoch ${epoch}: ${backend} ${a} %, ${against} ${b} %, ` +
-        `difference ${percent(difference.mean, 3)} ± ${percent(difference.standardError, 3)}`,
-    );
-  }
+  table(rows, settings.epochs);
+  tellParting(runs, models);
   return 0;
 });

@@ -3,6 +3,7 @@ const benchmarks = {
   all: './all.mjs',
   convergence: './convergence.mjs',
   digits: '../examples/digits/dist/study.js',
+  'digits-onnx': './digits-onnx.mjs',
   'first-look': './first-look.mjs',
   'peak-memory': './peak-memory.mjs',
   'step-tfjs': './step-tfjs.mjs',

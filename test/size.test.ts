@@ -116,9 +116,9 @@ describe('min + gzip of', () => {
 /** For the default form, which imports nothing later; and with the other forms, each imported when chosen. */
 type Onnx = [string, string[], number, number];
 const onnx: Onnx[] = [
-  ['the trainer', ['index'], 12_600, 20_900],
-  ['what makes models trainable', ['autodiff/index'], 17_700, 23_800],
-  ['the trainer and what makes models trainable', ['index', 'autodiff/index'], 24_200, 39_500],
+  ['the trainer', ['index'], 11_000, 20_000],
+  ['what makes models trainable', ['autodiff/index'], 17_800, 22_700],
+  ['the trainer and what makes models trainable', ['index', 'autodiff/index'], 24_100, 38_000],
 ];
 test.each(onnx)('ONNX, without core and runtime: %s', async (_, entries, atOnce, all) => {
   const found = await size(

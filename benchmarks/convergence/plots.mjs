@@ -68,7 +68,9 @@ export function anytimePicture(document) {
   return sheet(charts, { columns: 2, ...size });
 }
 
-const taskColours = ['#0067a5', '#c24a00', '#1b8a5a', '#a8437e', '#a8690a', '#5b6470', '#7a5cc2'];
+const taskColours = ['ours', 'adam', 'green', 'adam-3', 'adam-2', 'muted', 'violet'].map(colour);
+/** What the options of the library call them. */
+const optionNames = { beta1: 'betas[0]', beta2: 'betas[1]', beta3: 'betas[2]' };
 
 /** One picture for a hyperparameter: by how much each value is behind the best, in each task. */
 function sensitivityChart(document, hyperparameter, { width, height }) {
@@ -121,7 +123,7 @@ function sensitivityChart(document, hyperparameter, { width, height }) {
   for (const style of svg.querySelectorAll('style')) style.remove();
   svg.insertAdjacentHTML(
     'afterbegin',
-    `<text class="title" x="0" y="17" text-anchor="start">${hyperparameter}</text>` +
+    `<text class="title" x="0" y="17" text-anchor="start">${optionNames[hyperparameter] ?? hyperparameter}</text>` +
       '<text class="subtitle" x="0" y="35" text-anchor="start">validation loss against the best value, mean over the horizons</text>',
   );
   return svg.outerHTML;
@@ -133,8 +135,9 @@ export function sensitivityPicture(document) {
   let x = pad;
   const head = Object.keys(document.tasks)
     .map((task, i) => {
-      const label = `<text x="${x}" y="34" style="font-size:13px;font-weight:600" fill="${taskColours[i]}">${task}</text>`;
-      x += 9 * task.length + 24;
+      const { title } = document.tasks[task];
+      const label = `<text x="${x}" y="34" style="font-size:13px;font-weight:600" fill="${taskColours[i]}">${title}</text>`;
+      x += 7.5 * title.length + 26;
       return label;
     })
     .join('');

@@ -13,6 +13,8 @@ const light = {
   adam: '#c24a00',
   'adam-2': '#a8690a',
   'adam-3': '#a8437e',
+  green: '#1b8a5a',
+  violet: '#7a5cc2',
 };
 const dark: typeof light = {
   surface: '#161b22',
@@ -25,6 +27,8 @@ const dark: typeof light = {
   adam: '#f58a4b',
   'adam-2': '#e9b949',
   'adam-3': '#e29ac6',
+  green: '#4fc493',
+  violet: '#b7a0ee',
 };
 
 export type ColourName = keyof typeof light;

@@ -62,6 +62,26 @@ export interface Run {
 /** The point at which a model is evaluated: the average, or where gradients are taken. */
 export type Point = 'x' | 'y';
 
+/** A batch of `size` digits is done. */
+export function noteLoss(state: RunState, loss: number, size: number): void {
+  state.lossSum += loss * size;
+  state.losses.push(loss);
+  state.batch++;
+}
+
+/** An epoch of `count` digits is done, and tested. */
+export function endEpoch(
+  state: RunState,
+  count: number,
+  accuracyAtX: number,
+  accuracyAtY: number,
+): void {
+  const { epochs, lossSum, seconds } = state;
+  const epoch = epochs.length + 1;
+  epochs.push({ epoch, loss: lossSum / count, accuracyAtX, accuracyAtY, seconds });
+  Object.assign(state, { batch: 0, lossSum: 0, seconds: 0 });
+}
+
 /** A run whose batches come from the host, one by one. */
 export abstract class HostRun implements Run {
   state: RunState = { epochs: [], batch: 0, lossSum: 0, seconds: 0, losses: [] };
@@ -93,18 +113,14 @@ export abstract class HostRun implements Run {
       const batch = readBatch(training, order, state.batch);
       const loss = await this.step(batch);
       state.seconds += (performance.now() - start) / 1000;
-      state.lossSum += loss * batch.size;
-      state.losses.push(loss);
-      state.batch++;
+      noteLoss(state, loss, batch.size);
       onBatch();
     }
     const accuracyAtX = await this.#accuracy(test, 'x', stopped);
     const accuracyAtY =
       this.options.optimizer === 'adam' ? accuracyAtX : await this.#accuracy(test, 'y', stopped);
     if (accuracyAtX === undefined || accuracyAtY === undefined) return false;
-    const { lossSum, seconds } = state;
-    state.epochs.push({ epoch, loss: lossSum / training.count, accuracyAtX, accuracyAtY, seconds });
-    Object.assign(state, { batch: 0, lossSum: 0, seconds: 0 });
+    endEpoch(state, training.count, accuracyAtX, accuracyAtY);
     return true;
   }
 

@@ -95,7 +95,8 @@ export function arena(backend: WebGpuBackend, definitions: Named): Map<string, P
     const gradients = backend.allocate(bytes);
     const chunk = chunkOf(parameters, gradients, bytes / 16);
     for (const [name, offset, { shape, values }] of members) {
-      if (values) backend.device.queue.writeBuffer(parameters.buffer, offset, Float32Array.from(values));
+      if (values)
+        backend.device.queue.writeBuffer(parameters.buffer, offset, Float32Array.from(values));
       places.set(name, {
         parameter: new GpuTensor(parameters, offset, shape, chunk),
         gradient: new GpuTensor(gradients, offset, shape),

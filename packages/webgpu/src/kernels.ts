@@ -4,6 +4,7 @@ import {
   arraysOf,
   forEach,
   halves,
+  literal,
   numberSets,
   shader,
   stepArray,
@@ -106,7 +107,7 @@ export function fusedStep(variant: StepVariant) {
       number(name) {
         if (name === 'clip') return 'control.clipFactor';
         const known = constants[name as CoefficientName];
-        return known === undefined ? coefficients.read(name) : `${Math.fround(known)}f`;
+        return known === undefined ? coefficients.read(name) : literal(known);
       },
     });
   return { names, arrays: arraysOf(kernel), code };

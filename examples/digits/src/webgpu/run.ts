@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Digits } from '../batches.js';
 import { epochOrder, uniformNumbers } from '../random.js';
 import { batchesPerEpoch, batchSize, hyperparameters } from '../settings.js';
-import type { Run, RunOptions, RunState } from '../train.js';
+import { endEpoch, noteLoss, type Run, type RunOptions, type RunState } from '../train.js';
 import { GpuNetwork, initialWeights, reportInterval } from './network.js';
 
 /** The run of the demo on WebGPU alone: tfjs takes no part. */
@@ -50,18 +50,14 @@ export class WebGpuRun implements Run {
       for (let batch = from; batch < to; batch++) network.step(digits, batch);
       for (const loss of await network.losses(from, to)) {
         const size = Math.min(batchSize, training.count - state.batch * batchSize);
-        state.lossSum += loss * size;
-        state.losses.push(loss);
-        state.batch++;
+        noteLoss(state, loss, size);
         onBatch();
       }
       state.seconds += (performance.now() - start) / 1000;
     }
     const accuracyAtX = await network.accuracy(this.#on(test), 'x');
     const accuracyAtY = await network.accuracy(this.#on(test), 'y');
-    const { lossSum, seconds } = state;
-    state.epochs.push({ epoch, loss: lossSum / training.count, accuracyAtX, accuracyAtY, seconds });
-    Object.assign(state, { batch: 0, lossSum: 0, seconds: 0 });
+    endEpoch(state, training.count, accuracyAtX, accuracyAtY);
     return true;
   }
 

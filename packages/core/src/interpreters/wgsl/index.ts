@@ -5,6 +5,7 @@ export {
   forEach,
   grid,
   halves,
+  literal,
   numberSets,
   packShader,
   type Sum,

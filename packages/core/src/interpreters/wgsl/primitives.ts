@@ -1,6 +1,6 @@
 import type { Algebra, Placement } from '../../update-rule.js';
 import { pointKernel } from '../kernel.js';
-import { expression, forEach, shader, storage, sumOfSquares, total } from './shader.js';
+import { expression, forEach, literal, shader, storage, sumOfSquares, total } from './shader.js';
 
 /**
  * The arithmetic of a backend that runs shaders: all of a backend's primitives but memory. Whoever extends
@@ -44,8 +44,7 @@ export abstract class WgslPrimitives<T> implements Algebra<T> {
   }
   point(from: T, z: T, momentum: number, to: Placement): T {
     const numbers: Record<string, string> = { from: 'a', z: 'b' };
-    const number = (name: string) =>
-      `${Math.fround(name === 'momentum' ? momentum : 1 - momentum)}f`;
+    const number = (name: string) => literal(name === 'momentum' ? momentum : 1 - momentum);
     const text = expression(pointKernel(to), (name) => numbers[name] ?? number(name));
     return this.#each(text, from, z);
   }

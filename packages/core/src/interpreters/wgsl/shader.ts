@@ -5,6 +5,9 @@ import { atom, printer, wgsl } from '../printer.js';
 export const shader = (...parts: readonly (string | false | undefined)[]): string =>
   parts.filter(Boolean).join('\n');
 
+/** A number that a shader has at hand, and need not read. */
+export const literal = (value: number): string => `${Math.fround(value)}f`;
+
 /** An array in storage: as long as what is bound to it, unless its length is known beforehand. */
 export const storage = (
   binding: number,
