@@ -1,3 +1,4 @@
+import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/checkpoints';
 import * as native from 'onnxruntime-node';
 import * as web from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -309,6 +310,17 @@ test('a checkpoint of a backend without statistics leaves them, and theirs passe
   await plain.load(await carrying.save());
   expect(await plain.evalParameters()).toEqual(await carrying.evalParameters());
   await carrying.load(await plain.save());
+  expect(await carrying.exportModel()).toEqual(mine);
+  const { metadata, tensors } = decodeSafetensors(await carrying.save());
+  const { checksum: _, ...rest } = metadata;
+  const name = 'bn.running_var';
+  const wrong = new Map([
+    ...tensors,
+    [`${name}.carried`, { shape: [1], data: new Float32Array(1) }],
+  ]);
+  await expect(
+    carrying.load(encodeSafetensors({ metadata: rest, tensors: wrong })),
+  ).rejects.toMatchObject({ code: 'wrong-shape', subject: name });
   expect(await carrying.exportModel()).toEqual(mine);
   expect(await plain.recalibrate([])).toBe(0);
   await plain.dispose();
