@@ -109,11 +109,18 @@ function wasmModule(
   ]);
 }
 
+/** What such a module does: addresses in bytes and numbers, as its printer orders them. */
 export type WasmRun = (...operands: number[]) => number;
 
-/** The function of such a module, on a memory. */
-export const wasmRun = (module: WebAssembly.Module, memory: WebAssembly.Memory): WasmRun =>
-  new WebAssembly.Instance(module, { env: { memory } }).exports.run as WasmRun;
+/**
+ * The function of such a module, on a memory.
+ * @param module a `WebAssembly.Module`, and `memory` a `WebAssembly.Memory`: names that typings without
+ * the DOM do not know
+ */
+export const wasmRun = (module: object, memory: object): WasmRun =>
+  new WebAssembly.Instance(module as WebAssembly.Module, {
+    env: { memory: memory as WebAssembly.Memory },
+  }).exports.run as WasmRun;
 
 /**
  * A kernel as a WebAssembly module of one function, four numbers at a time:
