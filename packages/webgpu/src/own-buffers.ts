@@ -66,7 +66,7 @@ export async function ownPlaces(
     if (other) {
       refuse(
         'overlapping-views',
-        `shares memory, or as gradient a buffer, with '${other[0]}'; give each its own`,
+        `overlaps '${other[0]}' or shares its buffer; give each its own`,
         offset,
       );
     }
