@@ -230,8 +230,21 @@ describe('what can not be trained is refused before anything runs', () => {
     ['an unknown output', { loss: softmaxCrossEntropy({ output: 'q' }) }, /'q', which is no value/],
     ['an unknown parameter', { trainable: 'w9' }, /'w9' is no initializer .*'w1'/],
     ['an unknown extent', { dimensions: { height: 3 } }, /'height' is no extent of an input/],
+    ['an unknown option', { losses: [] }, /'losses' is .*; makeTrainable has no such option/],
+    ['no runtime', { ort: undefined }, /'ort' is undefined; give the runtime/],
+    [
+      'a loss that is not made',
+      { loss: meanSquaredError },
+      /'loss' is .*; give meanSquaredError\(\)/,
+    ],
   ])('%s', async (_, options, message) => {
     await expect(refuse(forwardModel(), options)).rejects.toThrow(message);
+  });
+
+  test('a path in place of a model', async () => {
+    await expect(refuse('digits.onnx' as unknown as Model)).rejects.toThrow(
+      /The model is digits\.onnx; give the bytes/,
+    );
   });
 
   test('an operator set of old', async () => {

@@ -69,6 +69,12 @@ export interface TrainableModel extends Required<GradientModel> {
 
 const PREFIX = 'grad/';
 
+const invalidOption = (option: string, value: unknown, remedy: string) => {
+  const shown = typeof value === 'function' ? 'a function' : value;
+  const message = `'${option}' is ${shown}; ${remedy}.`;
+  return new OnnxModelError('invalid-option', message, option, value);
+};
+
 /** Nodes that some providers lack, in others' terms. */
 function lowered(b: Emitter, node: Node): boolean {
   const [x = '', ...rest] = node.input ?? [];
@@ -108,9 +114,31 @@ export async function makeTrainable(
     dimensions = {},
     rules = {},
     sessionOptions = {},
+    ...unknown
   }: TrainableOptions,
 ): Promise<TrainableModel> {
+  for (const [option, value] of Object.entries(unknown)) {
+    throw invalidOption(option, value, 'makeTrainable has no such option');
+  }
+  if (!ort) {
+    throw invalidOption(
+      'ort',
+      ort,
+      "give the runtime, as from import * as ort from 'onnxruntime-web'",
+    );
+  }
+  if (typeof loss !== 'string' && !loss?.append) {
+    throw invalidOption(
+      'loss',
+      loss,
+      'give meanSquaredError() or another loss, or the name of a value',
+    );
+  }
   const given = source instanceof Uint8Array ? decodeModel(source) : source;
+  if (!given?.graph) {
+    const message = `The model is ${given}; give the bytes of an .onnx file, or what decodeModel returns.`;
+    throw new OnnxModelError('unsupported-model', message, 'model', given);
+  }
   // Loaded for who has them: a third of all.
   const windows = given.graph?.node?.some(({ opType }) => /Conv|Pool|Resize|Upsample/.test(opType!))
     ? (await import('./windows.js')).convolutionRules
