@@ -17,6 +17,7 @@ import {
   testDigits,
   trainingDigits,
 } from '../examples/digits/dist/settings.js';
+import { statistic } from '../examples/digits/dist/study-results.js';
 import { machine, median } from './bench.mjs';
 
 /** Ours and what it is held to. The last pair is one file in two runtimes, and so a measure of rounding alone. */
@@ -31,12 +32,11 @@ const titles = { wasm: 'tfjs', onnx: 'onnxruntime-node', 'onnx-wasm': 'onnxrunti
 const distances = [1e-6, 1e-5, 1e-4, 1e-3];
 
 /** Trains with Schedule-Free Adan as the demo does. */
-async function train(model, seed, backend, { epochs, limit }) {
+async function train(model, seed, backend, { epochs, limit }, [training, test]) {
   const { learningRate } = hyperparameters['sf-adan'];
   const settings = { model, seed, backend, epochs, limit, learningRate, optimizer: 'sf-adan' };
   const folder = mkdtempSync(join(tmpdir(), 'digits-onnx-'));
   const [run] = await startRuns(settings, folder);
-  const [training, test] = [readDigits('train', limit), readDigits('t10k')];
   for (let epoch = 0; epoch < epochs; epoch++) {
     await run.trainEpoch(
       training,
@@ -54,9 +54,11 @@ async function train(model, seed, backend, { epochs, limit }) {
 const apart = (a, b) => Math.abs(a - b) / Math.abs(b);
 
 /** All runs of a model and a seed. */
-async function measure(model, seed, settings) {
+async function measure(model, seed, settings, digits) {
   const runs = {};
-  for (const backend of backends) runs[backend] = await train(model, seed, backend, settings);
+  for (const backend of backends) {
+    runs[backend] = await train(model, seed, backend, settings, digits);
+  }
   const parting = pairs.map(([ours, theirs]) => {
     const [a, b] = [runs[ours].losses, runs[theirs].losses];
     const differences = a.map((loss, i) => apart(loss, b[i]));
@@ -74,13 +76,6 @@ async function measure(model, seed, settings) {
   return { model, seed, right, parting };
 }
 
-const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-const standardError = (values) => {
-  const middle = mean(values);
-  const squares = values.reduce((sum, v) => sum + (v - middle) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1) / values.length);
-};
-
 /** Every pair, model and epoch over the seeds; shares of the test digits. */
 const summary = (runs, models, epochs) =>
   models.flatMap((model) => {
@@ -97,8 +92,8 @@ const summary = (runs, models, epochs) =>
           against: titles[theirs],
           epoch: i + 1,
           seeds: seeds.length,
-          accuracy: [mean(a), mean(b)],
-          difference: { mean: mean(differences), standardError: standardError(differences) },
+          accuracy: [statistic(a).mean, statistic(b).mean],
+          difference: statistic(differences),
         };
       }),
     );
@@ -179,10 +174,11 @@ await runProgram(async () => {
     const document = { name: 'digits-onnx', machine: machine('CPU'), settings, rows, runs };
     writeAtomically(json, `${JSON.stringify(document, null, 2)}\n`);
   };
+  const digits = [readDigits('train', settings.limit), readDigits('t10k')];
   for (let seed = 1; seed <= seeds; seed++) {
     for (const model of models) {
       if (runs.some((run) => run.model === model && run.seed === seed)) continue;
-      const found = await measure(model, seed, settings);
+      const found = await measure(model, seed, settings, digits);
       runs.push(found);
       const shown = backends.map((name) => `${name} ${found.right[name].join(' ')}`);
       console.log(`${model}, seed ${seed}, right of ${testDigits}: ${shown.join(' · ')}`);

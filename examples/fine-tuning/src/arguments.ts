@@ -1,11 +1,4 @@
-import {
-  anyOf,
-  choice,
-  integerOption,
-  pathOption,
-  readOptions,
-  resumedSettings,
-} from 'example-digits/options';
+import { anyOf, choice, integerOption, pathOption, readOptions } from 'example-digits/options';
 import { testDigits, trainingDigits } from 'example-digits/settings';
 import { backendNames, defaults, type Settings } from './settings.js';
 
@@ -60,18 +53,6 @@ export function readArguments(args: readonly string[]) {
     out: pathOption('out', String(values.out ?? defaultOut)),
     given,
   };
-}
-
-/**
- * @param where the folder of the saved run, if one goes on
- * @throws InputError for settings that do not go together
- */
-export function settingsOf(
-  given: Partial<Settings>,
-  saved: Settings | undefined,
-  where: string,
-): Settings {
-  return saved ? resumedSettings(given, saved, where) : { ...defaults, ...given };
 }
 
 /** What to type to go on. */

@@ -1,8 +1,9 @@
 // Teaches a network that knows something else to read digits: npm run fine-tuning
 import { runProgram } from 'example-digits/errors';
+import { resumedSettings } from 'example-digits/options';
 import { duration } from 'example-digits/progress';
-import { readArguments, settingsOf, usage } from './arguments.js';
-import { percent } from './settings.js';
+import { readArguments, usage } from './arguments.js';
+import { defaults, percent, type Settings } from './settings.js';
 
 await runProgram(async () => {
   const { help, resume, json, out, given } = readArguments(process.argv.slice(2));
@@ -12,7 +13,9 @@ await runProgram(async () => {
   }
   const { loadRun } = await import('./checkpoint.js');
   const saved = resume ? loadRun(out) : undefined;
-  const settings = settingsOf(given, saved?.settings, out);
+  const settings = saved
+    ? resumedSettings<Settings>(given, saved.settings, out)
+    : { ...defaults, ...given };
   const log = (line: string) => {
     if (!json) console.log(line);
   };

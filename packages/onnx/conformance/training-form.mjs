@@ -1,16 +1,9 @@
 // What BatchNormalization and Dropout in training form do to a trainer: the same calls on every runtime.
 import { decodeSafetensors } from '@schedule-free-adan/core/checkpoints';
 import { OrtTrainer } from '@schedule-free-adan/onnx';
-import { makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
+import { makeNode, makeTensor, makeValueInfo } from '@schedule-free-adan/onnx/model';
 import { makeTrainable, meanSquaredError } from '@schedule-free-adan/onnx/trainable';
-
-const noise = (length, seed) => {
-  let state = seed * 2654435761 + 1;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-};
+import { noise } from './noise.mjs';
 
 /** [n, 4] · w, normalized by the batch: momentum 0.8; then · v. */
 export function normalizedModel() {
@@ -25,19 +18,15 @@ export function normalizedModel() {
     graph: {
       name: 'normalized',
       node: [
-        { opType: 'MatMul', input: ['x', 'w'], output: ['a'] },
-        {
-          opType: 'BatchNormalization',
-          name: 'bn',
-          input: ['a', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var'],
-          output: ['b', 'mean now', 'variance now'],
-          attribute: [
-            { name: 'training_mode', type: 2, i: 1 },
-            { name: 'momentum', type: 1, f: 0.8 },
-            { name: 'epsilon', type: 1, f: 0.001 },
-          ],
-        },
-        { opType: 'MatMul', input: ['b', 'v'], output: ['y'] },
+        makeNode('MatMul', ['x', 'w'], ['a']),
+        makeNode(
+          'BatchNormalization',
+          ['a', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var'],
+          ['b', 'mean now', 'variance now'],
+          { training_mode: 1, momentum: { f: 0.8 }, epsilon: { f: 0.001 } },
+          { name: 'bn' },
+        ),
+        makeNode('MatMul', ['b', 'v'], ['y']),
       ],
       initializer: [
         tensor('w', [4, 3], 1),
@@ -130,9 +119,9 @@ export async function runDropout(ort, form, more = {}) {
     graph: {
       name: 'dropout',
       node: [
-        { opType: 'Mul', input: ['x', 'w'], output: ['a'] },
-        { opType: 'Dropout', input: ['a', 'ratio', 'mode'], output: ['b'] },
-        { opType: 'Identity', input: ['b'], output: ['y'] },
+        makeNode('Mul', ['x', 'w'], ['a']),
+        makeNode('Dropout', ['a', 'ratio', 'mode'], ['b']),
+        makeNode('Identity', ['b'], ['y']),
       ],
       initializer: [
         makeTensor('w', 'float32', [40], new Float32Array(40).fill(1)),

@@ -2,7 +2,7 @@ import { ParameterError } from '@schedule-free-adan/core';
 import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/checkpoints';
 import type { Tensor } from 'onnxruntime-common';
 import { OnnxModelError } from './errors.js';
-import { GraphBuilder, reachable } from './graph.js';
+import { GraphBuilder } from './graph.js';
 import { type Arena, arenaOf, type Place } from './layout.js';
 import type { Model, ValueInfo } from './model/schema.js';
 import { byName, floatValues, list, makeValueInfo, shapeOf } from './model/tensors.js';
@@ -13,6 +13,7 @@ import {
   evaluationModelOf,
   type GradientModel,
   graphOf,
+  modelOf,
   plainOutputs,
   withArenas,
 } from './training-model.js';
@@ -156,11 +157,7 @@ export class CarryingForm implements Form {
     const output = places.map(({ name, shape }) =>
       makeValueInfo(averaged[name]!, 'float32', shape),
     );
-    const graph = graphOf(source);
-    const { node, initializer, values: read } = reachable(graph, output);
-    const input = (graph.input ?? []).filter(({ name = '' }) => read.has(name));
-    const model = { ...source, graph: { ...graph, node, initializer, input, output } };
-    const training = evaluationModelOf(model, this.arenas, prefix);
+    const training = evaluationModelOf(modelOf(source, output), this.arenas, prefix);
     const runner = await Runner.create(ort, training, sessionOptions);
     const sums = new Float64Array(this.#values.length);
     let count = 0;

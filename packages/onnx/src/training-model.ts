@@ -234,6 +234,12 @@ export function forwardModelOf(model: Model, of: GradientModel): Model {
   const wanted = new Set(plainOutputs(graph, of).map(({ name }) => name));
   const output = (graph.output ?? []).filter(({ name }) => wanted.has(name));
   if (output.length === 0) output.push(outputInfo(graph, of.loss));
+  return modelOf(model, output);
+}
+
+/** The model with other outputs, and what only the old ones needed left out. */
+export function modelOf(model: Model, output: ValueInfo[]): Model {
+  const graph = graphOf(model);
   const { node, initializer, values } = reachable(graph, output);
   const input = (graph.input ?? []).filter(({ name = '' }) => values.has(name));
   return { ...model, graph: { ...graph, node, initializer, input, output } };

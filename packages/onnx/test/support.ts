@@ -1,14 +1,8 @@
+import { noise } from '../conformance/noise.mjs';
 import type { AttributeValue, Model } from '../src/model/index.js';
 import { makeNode, makeTensor, makeValueInfo } from '../src/model/index.js';
 
-/** Numbers in (-1, 1), the same for the same seed. */
-export function noise(length: number, seed: number): Float32Array {
-  let state = seed * 2654435761 + 1;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-}
+export { noise };
 
 const node = (
   opType: string,

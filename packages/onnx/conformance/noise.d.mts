@@ -1,0 +1,1 @@
+export function noise(length: number, seed: number): Float32Array;
