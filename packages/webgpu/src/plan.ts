@@ -61,7 +61,7 @@ interface Ready extends Prepared {
 type Entry = StepEntry<GpuTensor>;
 
 /** Threads that look for tensors with a first gradient. One row of workgroups, whatever their size. */
-const FIRST_THREADS = 8192;
+const FIRST_THREADS = 2048;
 /** A share of the norm has that many vectors at least. */
 const LEAST_SHARE = 8;
 const UNIFORM_COPY_DST = 0x40 | 0x8;

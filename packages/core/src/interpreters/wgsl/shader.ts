@@ -144,8 +144,7 @@ export function sumOfSquares(array: string, whole: boolean, checking: boolean): 
     ...[0, 1, 2, 3].map(
       (q) => `    let g${q} = ${whole ? `unit[${q}]` : vectorAt(array, 'at', 4 * q)};`,
     ),
-    `    let squares = (g0 * g0 + g1 * g1) + (g2 * g2 + g3 * g3);
-    sum += (squares.x + squares.y) + (squares.z + squares.w);
+    `    sum += (dot(g0, g0) + dot(g1, g1)) + (dot(g2, g2) + dot(g3, g3));
   }
   for (var j = 16 * k; j < end; j++) { sum += ${number} * ${number}; }
   var bad = 0f;`,
