@@ -7,7 +7,7 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
-import type { CarryingForm } from './carried.js';
+import { CarryingForm } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
 import { OnnxModelError } from './errors.js';
 import { HybridForm } from './hybrid-form.js';
@@ -166,12 +166,11 @@ export class OrtTrainer {
     const arenas = arenaGroups(parameters, options);
     const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
     if (Object.keys(carried).length > 0) {
-      // Bundlers put it into a file of its own, as each form below: whoever has none never loads it.
-      const { CarryingForm } = await import('./carried.js');
       const carrying = new CarryingForm(context);
       context = { ...context, carrying, source: carrying.model };
     }
     let started: Form;
+    // Bundlers put the other forms into files of their own: whoever has none never loads it.
     if (form === 'graph') {
       const { GraphForm } = await import('./graph-form.js');
       started = await GraphForm.create(context, arenas);

@@ -23,7 +23,9 @@ import { initialValues, random } from './initialize.js';
 import type { Loss } from './losses.js';
 import { probe, settle } from './probe.js';
 import { nothing, rules as ownRules, type Rule } from './rules.js';
+import { trainingGraph } from './training-form.js';
 import { upgrade } from './upgrade.js';
+import { convolutionRules } from './windows.js';
 
 type Choice = NameChoice<readonly number[]>;
 
@@ -139,31 +141,17 @@ export async function makeTrainable(
     const message = `The model is ${given}; give the bytes of an .onnx file, or what decodeModel returns.`;
     throw new OnnxModelError('unsupported-model', message, 'model', given);
   }
-  // Loaded for who has them: a third of all.
-  const windows = given.graph?.node?.some(({ opType }) => /Conv|Pool|Resize|Upsample/.test(opType!))
-    ? (await import('./windows.js')).convolutionRules
-    : {};
   const raised = upgrade(given, PREFIX);
   const { opset, constants } = raised;
   const forward = settle(raised.model, dimensions);
   const forms = [trainingForm].flat() as NodeChoice[];
   const before = forward.graph!;
-  // As few models are in training form.
-  const mode =
-    forms.length > 0 || before.node?.some(({ opType }) => /^(Batch|Dropout)/.test(opType!))
-      ? (await import('./training-form.js')).trainingForm(
-          new Emitter(`${PREFIX}training/`),
-          before,
-          ownRules,
-          forms,
-          seed,
-        )
-      : undefined;
-  const { node: own = [], initializer: values = [], input = [] } = mode?.graph ?? before;
+  const mode = trainingGraph(new Emitter(`${PREFIX}training/`), before, ownRules, forms, seed);
+  const { node: own = [], initializer: values = [], input = [] } = mode.graph;
   const graph = { ...before, node: own, initializer: values, input };
-  const evaluated = () => ({ ...forward, graph: mode?.probed(graph) ?? graph });
+  const evaluated = () => ({ ...forward, graph: mode.probed(graph) });
 
-  const all = { ...ownRules, ...windows, ...mode?.rules, ...rules };
+  const all = { ...ownRules, ...convolutionRules, ...mode.rules, ...rules };
   /** Nothing is looked for behind outputs that have no gradient. */
   const isStop = (node: Node) => ruleOf(node, all) === nothing;
 
@@ -281,16 +269,16 @@ export async function makeTrainable(
   const shape = (value: Value) => probed.shapes.get(value)!;
   const nodes = [...graph.node, ...builder.nodes].flatMap((node) => {
     const start = low.nodes.length;
-    const done = mode?.lower(low, node, shape) || lowered(low, node);
+    const done = mode.lower(low, node, shape) || lowered(low, node);
     return done ? low.nodes.slice(start) : [node];
   });
   const plain = { ...graph, node: own, input, initializer: initializer.slice(0, values.length) };
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
-    carried: mode?.carried ?? {},
-    averaged: mode?.averaged ?? {},
-    forward: { ...forward, graph: mode?.inference(plain) ?? plain },
+    carried: mode.carried,
+    averaged: mode.averaged,
+    forward: { ...forward, graph: mode.inference(plain) },
     model: {
       ...forward,
       graph: {

@@ -43,7 +43,7 @@ export interface TrainingForm {
  * @param rules those of the inference form
  * @throws OnnxModelError `invalid-option` for a choice that meets no such node
  */
-export function trainingForm(
+export function trainingGraph(
   b: Emitter,
   graph: Graph,
   rules: Readonly<Record<string, Rule>>,
