@@ -98,10 +98,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   };
 }
 
-/** Calls of 1M that are timed together: few, and many rounds, since the machine's speed drifts. */
-const CALLS = 3;
+/** Few calls are timed together, and many rounds, since the machine's speed drifts. */
+const small = { calls: 3, times: 5 * rounds };
 /** The steps of two optimizers, taking turns. */
-const steps = (ours, other, calls = CALLS, times = rounds) =>
+const steps = (ours, other, { calls, times } = small) =>
   compare(
     timed(() => ours.step(), calls),
     timed(() => other.step(), calls),
@@ -109,19 +109,19 @@ const steps = (ours, other, calls = CALLS, times = rounds) =>
   );
 const plain = { nonFinite: 'ignore' };
 const sizes = [
-  ['1M', 2 ** 20, CALLS, rounds],
-  ['16M', 2 ** 24, 1, Math.ceil(rounds / 3)],
+  ['1M', 2 ** 20, small],
+  ['16M', 2 ** 24, { calls: 1, times: rounds }],
 ];
 
-for (const [label, n, calls, times] of sizes) {
+for (const [label, n, amount] of sizes) {
   if (!wanted('a')) continue;
   const ours = await optimizer([[n]], plain);
   for (const sized of [false, true]) {
     const copy = copyKernel(n, sized);
     const result = await compare(
-      timed(() => ours.step(), calls),
-      timed(copy.submit, calls),
-      times,
+      timed(() => ours.step(), amount.calls),
+      timed(copy.submit, amount.calls),
+      amount.times,
     );
     const arrays = sized ? ', arrays of known length' : '';
     await row(`step / copy of the same streams${arrays}, ${label}`, 'a kernel that copies', result);
@@ -129,7 +129,7 @@ for (const [label, n, calls, times] of sizes) {
   }
   ours.dispose();
 }
-for (const [label, n, calls, times] of sizes) {
+for (const [label, n, amount] of sizes) {
   if (!wanted('b')) continue;
   const without = await optimizer([[n]], plain);
   for (const [what, more] of [
@@ -137,7 +137,7 @@ for (const [label, n, calls, times] of sizes) {
     ['with the look for NaN only', {}],
   ]) {
     const ours = await optimizer([[n]], more);
-    const result = await steps(ours, without, calls, times);
+    const result = await steps(ours, without, amount);
     await row(`step ${what}, ${label}`, 'the step without', result);
     ours.dispose();
   }
@@ -178,10 +178,10 @@ if (wanted('x')) {
   without.dispose();
 }
 if (wanted('f')) {
-  for (const [label, n, calls, times] of sizes) {
+  for (const [label, n, amount] of sizes) {
     const half = await optimizer([[n]], { ...plain, state: 'float16' });
     const full = await optimizer([[n]], plain);
-    const result = await steps(half, full, calls, times);
+    const result = await steps(half, full, amount);
     await row(`float16 state, ${label}`, 'float32 state', result);
     half.dispose();
     full.dispose();
