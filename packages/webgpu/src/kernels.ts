@@ -50,9 +50,10 @@ export const SET = 20;
 export const requestBytes = (sets: number): number => Math.ceil((REQUEST + SET * sets) / 64) * 256;
 
 /**
- * What every kernel of a step is bound to. Of the control buffer: the metrics; whether the step is taken,
- * and whether it is and a tensor meets its first gradient; then `words`: who has seen a gradient, a word for
- * each tensor, then the tensors' rows, the other tables, and the norm's partial sums.
+ * What every kernel of a step is bound to. Of the control buffer: the metrics; what gradients are multiplied
+ * by, below 0 if the step is not taken; whether it is and a tensor meets its first gradient; then `words`: who
+ * has seen a gradient, a word for each tensor, then the tensors' rows, the other tables, and the norm's partial
+ * sums.
  */
 const bindings = (access: 'read' | 'read_write', sets = '', words = '') =>
   `struct Request {
@@ -60,7 +61,7 @@ const bindings = (access: 'read' | 'read_write', sets = '', words = '') =>
   blocks: u32, items: u32, itemCount: u32, vectors: u32, tensor: u32, sums: u32,${sets}
 }
 struct Control {
-  ${METRICS.join(': f32, ')}: f32, taken: u32, first: u32,
+  ${METRICS.join(': f32, ')}: f32, factor: f32, first: u32,
   words: array<u32${words}>,
 }
 @group(0) @binding(0) var<storage, ${access}> control: Control;
@@ -95,17 +96,16 @@ export function fusedStep(variant: StepVariant) {
         ),
       ],
       begin: shader(
-        // Arithmetic, since a branch costs more on some devices than what it saves.
-        checking
-          ? '  if (i >= request.vectors * control.taken) { return; }'
-          : '  _ = &control;\n  if (i >= request.vectors) { return; }',
+        // One number read, and no branch of its own: both cost on some devices more than they save.
+        clipping || checking ? '  let factor = control.factor;' : '  _ = &control;',
+        `  if (i >= ${checking ? 'select(request.vectors, 0, factor < 0)' : 'request.vectors'}) { return; }`,
         !single &&
           `  let tensor = ${tensorOf(variant)};
   if (tensor == ${INACTIVE}u) { return; }`,
         sets > 1 && '  let which = control.words[row(tensor)];',
       ),
       number(name) {
-        if (name === 'clip') return 'control.clipFactor';
+        if (name === 'clip') return 'factor';
         const known = constants[name as CoefficientName];
         return known === undefined ? coefficients.read(name) : literal(known);
       },
@@ -148,13 +148,11 @@ export const verdictKernel = (): string =>
   }`,
     after: `${verdict}
   if (lane == 0) {
-    control.taken = u32(finite);
-    control.first = u32(finite && total.z > 0);
+    control.gradientNorm = norm;
+    control.clipFactor = clip;
     control.skippedSteps += 1 - f32(finite);
-    if (request.maxGradNorm > 0) {
-      control.gradientNorm = norm;
-      control.clipFactor = clip;
-    }
+    control.factor = select(-1, clip, finite);
+    control.first = u32(finite && total.z > 0);
   }
   for (var k = lane; k < request.tensors; k += 64) {
     if (finite && control.words[row(k) + ${ROW - 1}] == 1) { control.words[k] = bitcast<u32>(1f); }
@@ -168,7 +166,7 @@ export const verdictKernel = (): string =>
 export function firstKernel(variant: StepVariant): string {
   const gradient = stepArray('gradient', variant);
   const previous = stepArray('g', variant);
-  const clipped = `${variant.clipping ? 'control.clipFactor * ' : ''}${gradient.read}`;
+  const clipped = `${variant.clipping ? 'control.factor * ' : ''}${gradient.read}`;
   return shader(
     bindings('read'),
     gradient.declare(2),

@@ -59,8 +59,8 @@ describe('the printed kernels', () => {
     expect(with_({ betas: [0, 0, 0.99] })).not.toMatch(/all_[mvg]\b|previous|difference/);
     expect(with_({})).not.toMatch(/all_[mx]|decay|clip /);
     expect(with_({ weightDecay: 0.1, decay: 'prox' })).toContain('decay * (');
-    expect(with_({}, { checking: false })).not.toContain('control.taken');
-    expect(with_({}, { clipping: true })).toContain('let clip = control.clipFactor;');
+    expect(with_({}, { checking: false })).not.toContain('control.factor');
+    expect(with_({}, { clipping: true })).toContain('let clip = factor;');
   });
 
   test('the first pass of the norm has no barrier', () => {
