@@ -1,11 +1,11 @@
 import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-adan/core';
 import type { Tensor } from 'onnxruntime-common';
-import { OnnxModelError } from './errors.js';
+import { refuse } from './errors.js';
 import { type Gradients, openGradients, overBatches, shareName, sumName } from './gradients.js';
 import type { Arena, ParameterShape, Place } from './layout.js';
-import { openProvider } from './provider.js';
-import { type Feeds, webgpuProvider } from './runtime.js';
-import type { Context, Form, StepResult } from './trainer.js';
+import { withProvider } from './provider.js';
+import { type Feeds, tensorOf, webgpuProvider } from './runtime.js';
+import type { Context, Form } from './trainer.js';
 import { arenaName, checkSizes } from './training-model.js';
 
 /** A range of a buffer on the device, in bytes. */
@@ -43,171 +43,126 @@ export interface DeviceOptimizerClass {
  * The runtime computes gradients on a WebGPU device, from where they are copied to the buffer in which
  * an optimizer on the same device expects them; that steps the parameters in place, where the runtime reads them.
  */
-export class DeviceForm implements Form {
-  #adding: Gradients | undefined;
-
-  private constructor(
-    readonly context: Context,
-    private readonly optimizer: DeviceOptimizer,
-    private readonly device: GPUDevice,
-    readonly arenas: readonly Arena[],
-    private readonly first: Gradients,
-  ) {}
-
-  static async create(context: Context, maker: DeviceOptimizerClass): Promise<DeviceForm> {
-    const { ort, parameters, options, sessionOptions } = context;
-    const provider = webgpuProvider(sessionOptions);
-    if (!provider) {
-      const message =
-        "The option webgpu needs the provider: sessionOptions: { executionProviders: ['webgpu'] }.";
-      throw new OnnxModelError('invalid-option', message, 'webgpu');
-    }
-    const first = await openProvider(ort, sessionOptions);
-    let optimizer: DeviceOptimizer | undefined;
-    try {
-      const device = (provider.device ?? (await ort.env?.webgpu.device)) as GPUDevice;
-      optimizer = await maker.create(
-        device,
-        parameters.map(({ name, shape, values }) => [name, { shape, values }]),
-        options,
-      );
-      const arenas = arenasOf(parameters, optimizer);
-      const gradients = await openGradients(context, arenas, { resident: true });
-      return new DeviceForm(context, optimizer, device, arenas, gradients);
-    } catch (error) {
-      optimizer?.dispose();
-      throw error;
-    } finally {
-      await first.release();
-    }
-  }
-
-  get runner() {
-    return this.first.runner;
-  }
-  get groups() {
-    return this.optimizer.groups;
-  }
-  get bytes() {
-    return this.optimizer.gpuBytes;
-  }
-
-  /** An arena's buffer as a tensor of the runtime; `view` is that of one of its parameters. */
-  #tensor({ length }: Arena, { buffer }: View): Tensor {
-    return this.context.ort.Tensor.fromGpuBuffer(buffer, { dataType: 'float32', dims: [length] });
-  }
-
-  #feeds(view: (name: string) => View): Feeds {
-    const { arenas, context } = this;
-    return Object.fromEntries(
-      arenas.map((arena, k) => [
-        arenaName(context.prefix, k),
-        this.#tensor(arena, view(arena.places[0]!.name)),
-      ]),
+export async function deviceForm(context: Context, maker: DeviceOptimizerClass): Promise<Form> {
+  const { ort, parameters, options, prefix } = context;
+  const provider =
+    webgpuProvider(context.sessionOptions) ??
+    refuse(
+      'invalid-option',
+      "The option webgpu needs the provider: sessionOptions: { executionProviders: ['webgpu'] }.",
+      'webgpu',
     );
-  }
-
-  async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
-    const { optimizer } = this;
-    const { parameters } = this.context;
-    const result = await this.#gradients(batches);
-    const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
-    optimizer.step(undefined, names);
-    // Under 'throw' this reads whether a gradient was bad, and says whose.
-    if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
-    return result;
-  }
-
-  /** The mean of the batches' gradients, copied to where the optimizer reads them. */
-  async #gradients(batches: readonly Feeds[]): Promise<StepResult> {
-    const { context, optimizer, device } = this;
-    const { ort, prefix } = context;
-    const parameters = this.#feeds((name) => optimizer.parameter(name));
-    /** By parameter: the sum so far, on the device. */
-    let sums = new Map<string, Tensor>();
-    const free = () => {
-      for (const tensor of new Set(sums.values())) tensor.dispose();
-    };
-    try {
-      const result = await overBatches(context, batches, async (feeds, i) => {
-        const { runner, gradients } = i === 0 ? this.first : await this.#further();
-        const share = Float32Array.of(i === batches.length - 1 ? 1 / batches.length : 1);
-        const own: Record<string, Tensor> = {
-          ...parameters,
-          [shareName(prefix)]: new ort.Tensor(share, []),
-        };
-        for (const [name, sum] of sums) own[sumName(prefix, name)] = sum;
-        const results = await runner.run({ ...feeds, ...runner.pick(own) });
-        free();
-        sums = new Map([...gradients].map(([name, output]) => [name, results[output]!]));
-        return results;
-      });
-      checkSizes(context, (name) => sums.get(name)?.dims);
-      const encoder = device.createCommandEncoder();
-      for (const [name, gradient] of sums) {
-        const { buffer, offset, size } = optimizer.gradient(name);
-        const from = gradient.gpuBuffer as unknown as GPUBuffer;
-        encoder.copyBufferToBuffer(from, 0, buffer as unknown as GPUBuffer, offset, size);
-      }
-      device.queue.submit([encoder.finish()]);
-      return result;
-    } finally {
-      free();
-    }
-  }
-
-  /** For every batch but the first: gradients that are added to a sum. */
-  async #further(): Promise<Gradients> {
-    const { context, arenas } = this;
-    this.#adding ??= await openGradients(context, arenas, {
-      resident: true,
-      adding: true,
+  return withProvider(context, async () => {
+    const device = (provider.device ?? (await ort.env?.webgpu.device)) as GPUDevice;
+    const optimizer = await maker.create(
+      device,
+      parameters.map(({ name, shape, values }) => [name, { shape, values }]),
+      options,
+    );
+    const arenas = arenasOf(parameters, optimizer);
+    const open = (adding: boolean) => openGradients(context, arenas, { resident: true, adding });
+    const first = await open(false).catch((error) => {
+      optimizer.dispose();
+      throw error;
     });
-    return this.#adding;
-  }
+    /** For every batch but the first: gradients that are added to a sum. */
+    let further: Gradients | undefined;
 
-  async points(which: 'x' | 'y'): Promise<Record<string, Float32Array>> {
-    const { optimizer, device, arenas } = this;
-    const x = which === 'x' ? optimizer.evaluate() : undefined;
-    const view = (name: string) => x?.[name] ?? optimizer.parameter(name);
-    const values: Record<string, Float32Array> = {};
-    for (const { length, places } of arenas) {
-      const staging = device.createBuffer({ size: 4 * length, usage: 0x1 | 0x8 });
+    /** Buffers as the arenas of a model, each by the view of one of its parameters. */
+    const feedsOf = (view: (name: string) => View): Feeds =>
+      Object.fromEntries(
+        arenas.map(({ places, length }, k) => [
+          arenaName(prefix, k),
+          ort.Tensor.fromGpuBuffer(view(places[0]!.name).buffer, {
+            dataType: 'float32',
+            dims: [length],
+          }),
+        ]),
+      );
+
+    const submit = (record: (encoder: GPUCommandEncoder) => void) => {
       const encoder = device.createCommandEncoder();
-      const from = view(places[0]!.name).buffer as unknown as GPUBuffer;
-      encoder.copyBufferToBuffer(from, 0, staging, 0, 4 * length);
+      record(encoder);
       device.queue.submit([encoder.finish()]);
-      await staging.mapAsync(1);
-      const all = new Float32Array(staging.getMappedRange());
-      for (const { name, start, end } of places) values[name] = all.slice(start, end);
-      staging.destroy();
-    }
-    return Object.fromEntries(this.context.parameters.map(({ name }) => [name, values[name]!]));
-  }
+    };
 
-  async evaluationFeeds(): Promise<Feeds> {
-    const x = this.optimizer.evaluate();
-    return this.#feeds((name) => x[name]!);
-  }
+    return {
+      optimizer,
+      runner: first.runner,
+      arenas,
+      get bytes() {
+        return optimizer.gpuBytes;
+      },
 
-  async restart() {
-    this.optimizer.restart();
-  }
-  metrics() {
-    return this.optimizer.metrics();
-  }
-  save() {
-    return this.optimizer.snapshot();
-  }
-  async load(checkpoint: Uint8Array) {
-    this.optimizer.load(checkpoint);
-  }
-  async dispose() {
-    this.optimizer.dispose();
-    await this.runner.release();
-    await this.#adding?.runner.release();
-  }
+      async step(batches, frozen) {
+        const points = feedsOf((name) => optimizer.parameter(name));
+        /** By parameter: the sum so far, on the device. */
+        let sums = new Map<string, Tensor>();
+        const free = () => {
+          for (const tensor of new Set(sums.values())) tensor.dispose();
+        };
+        try {
+          const result = await overBatches(context, batches, async (feeds, i) => {
+            if (i > 0) further ??= await open(true);
+            const { runner, gradients } = i > 0 ? further! : first;
+            const share = Float32Array.of(i === batches.length - 1 ? 1 / batches.length : 1);
+            const own = { ...points, [shareName(prefix)]: tensorOf(context, share, []) };
+            for (const [name, sum] of sums) own[sumName(prefix, name)] = sum;
+            const results = await runner.run(feeds, own);
+            free();
+            sums = new Map([...gradients].map(([name, output]) => [name, results[output]!]));
+            return results;
+          });
+          checkSizes(context, (name) => sums.get(name)?.dims);
+          submit((encoder) => {
+            for (const [name, gradient] of sums) {
+              const { buffer, offset, size } = optimizer.gradient(name);
+              encoder.copyBufferToBuffer(raw(gradient.gpuBuffer), 0, raw(buffer), offset, size);
+            }
+          });
+          const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
+          optimizer.step(undefined, names);
+          // Under 'throw' this reads whether a gradient was bad, and says whose.
+          if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
+          return result;
+        } finally {
+          free();
+        }
+      },
+
+      async points(which) {
+        const x = which === 'x' ? optimizer.evaluate() : {};
+        const values = new Map<string, Float32Array>();
+        for (const { length, places } of arenas) {
+          const { name } = places[0]!;
+          const { buffer } = x[name] ?? optimizer.parameter(name);
+          const size = 4 * length;
+          const staging = device.createBuffer({ size, usage: 0x1 | 0x8 });
+          submit((encoder) => encoder.copyBufferToBuffer(raw(buffer), 0, staging, 0, size));
+          await staging.mapAsync(1);
+          const all = new Float32Array(staging.getMappedRange());
+          for (const { name, start, end } of places) values.set(name, all.slice(start, end));
+          staging.destroy();
+        }
+        return Object.fromEntries(parameters.map(({ name }) => [name, values.get(name)!]));
+      },
+
+      evaluationFeeds() {
+        const x = optimizer.evaluate();
+        return feedsOf((name) => x[name]!);
+      },
+      save: () => optimizer.snapshot(),
+      async dispose() {
+        optimizer.dispose();
+        await first.runner.release();
+        await further?.runner.release();
+      },
+    };
+  });
 }
+
+/** A buffer of the runtime's or the optimizer's types as one of the device. */
+const raw = (buffer: unknown) => buffer as GPUBuffer;
 
 /** Where the optimizer keeps its parameters: an arena for each of its buffers. */
 function arenasOf(parameters: readonly ParameterShape[], optimizer: DeviceOptimizer): Arena[] {

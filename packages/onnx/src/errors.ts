@@ -18,6 +18,15 @@ export class OnnxModelError extends ScheduleFreeAdanError {
   declare readonly code: OnnxErrorCode;
 }
 
+export function refuse(
+  code: OnnxErrorCode,
+  message: string,
+  subject?: string,
+  value?: unknown,
+): never {
+  throw new OnnxModelError(code, message, subject, value);
+}
+
 /** Bytes that are no ONNX model, or a model that can't be written. */
 export class OnnxFormatError extends ScheduleFreeAdanError {
   override name = 'OnnxFormatError';

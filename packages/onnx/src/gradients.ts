@@ -1,16 +1,9 @@
 import { GraphBuilder, type Value } from './graph.js';
-import type { Arena } from './layout.js';
-import type { Model } from './model/schema.js';
+import { type Arena, packed } from './layout.js';
 import { byName, makeValueInfo } from './model/tensors.js';
-import { type Feeds, Runner } from './runtime.js';
+import { type Feeds, openRunner, type Runner, tensorOf } from './runtime.js';
 import type { Context, StepResult } from './trainer.js';
-import {
-  arenaName,
-  checkSizes,
-  type GradientModel,
-  plainOutputs,
-  withArenas,
-} from './training-model.js';
+import { arenaName, checkSizes, computedIn, plainOutputs, withArenas } from './training-model.js';
 
 /** In a model that adds gradients up: the input with the sum so far. */
 export const sumName = (prefix: string, parameter: string) => `${prefix}sum/${parameter}`;
@@ -25,28 +18,32 @@ interface GradientOptions {
   readonly adding?: boolean;
 }
 
+/** A session that computes gradients, and which output is that of which parameter that has elements. */
+export interface Gradients {
+  readonly runner: Runner;
+  readonly gradients: ReadonlyMap<string, Value>;
+}
+
 /**
- * The model with its parameters in arenas, and each gradient by itself: a host copies them together at
- * less cost than a node.
- * @returns `gradients`: the output with the gradient of each parameter that has elements
+ * Opens the model with its parameters in arenas, and each gradient by itself: a host copies them
+ * together at less cost than a node.
  */
-function gradientModelOf(
-  model: Model,
-  of: GradientModel,
+export async function openGradients(
+  context: Context,
   groups: readonly Arena[],
-  prefix: string,
-  adding: boolean,
-): { model: Model; gradients: ReadonlyMap<string, Value> } {
+  { resident = false, adding = false }: GradientOptions = {},
+): Promise<Gradients> {
+  const { source, prefix } = context;
   const after = new GraphBuilder(prefix);
   const { add, mul } = after;
   const gradients = new Map<string, Value>();
-  const rebuilt = withArenas(model, groups, after, (graph) => {
-    const computed = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
+  const model = withArenas(source, groups, after, (graph) => {
+    const computed = computedIn(graph);
     const inputs = [makeValueInfo(shareName(prefix), 'float32', [])];
-    const outputs = plainOutputs(graph, of);
+    const outputs = plainOutputs(graph, context);
     for (const { name, shape, start, end } of groups.flatMap(({ places }) => places)) {
       if (end === start) continue;
-      let gradient: Value = of.gradients[name]!;
+      let gradient: Value = context.gradients[name]!;
       if (adding) {
         const sum = sumName(prefix, name);
         inputs.push(makeValueInfo(sum, 'float32', shape));
@@ -60,24 +57,8 @@ function gradientModelOf(
     }
     return { inputs, outputs: [...byName(outputs).values()] };
   });
-  return { model: rebuilt, gradients };
-}
-
-/** A session that computes gradients, and which output is that of which parameter. */
-export interface Gradients {
-  readonly runner: Runner;
-  readonly gradients: ReadonlyMap<string, Value>;
-}
-
-export async function openGradients(
-  context: Context,
-  arenas: readonly Arena[],
-  { resident = false, adding = false }: GradientOptions = {},
-): Promise<Gradients> {
-  const { ort, source, prefix, sessionOptions } = context;
-  const { model, gradients } = gradientModelOf(source, context, arenas, prefix, adding);
   const stay = resident ? [...new Set(gradients.values())] : [];
-  return { runner: await Runner.create(ort, model, sessionOptions, stay), gradients };
+  return { runner: await openRunner(context, model, stay), gradients };
 }
 
 /** Runs one batch after the other. Gives the mean loss, and the outputs of the last. */
@@ -89,7 +70,7 @@ export async function overBatches(
   let total = 0;
   let outputs: StepResult['outputs'] = {};
   for (const [i, feeds] of batches.entries()) {
-    const results = await run({ ...feeds, ...carrying?.feeds }, i);
+    const results = await run({ ...feeds, ...carrying?.feeds() }, i);
     carrying?.take(results);
     total += Number((results[loss]!.data as Float32Array)[0]);
     outputs = Object.fromEntries(names.map((name) => [name, results[name]!]));
@@ -107,7 +88,7 @@ export function meanGradients(
 ): Promise<StepResult> {
   const parameters = arenaFeeds(context, arenas);
   return overBatches(context, batches, async (feeds, i) => {
-    const results = await runner.run({ ...feeds, ...runner.pick(parameters) });
+    const results = await runner.run(feeds, parameters);
     checkSizes(context, (name) => results[gradients.get(name) ?? '']?.dims);
     const share = i === batches.length - 1 ? 1 / batches.length : 1;
     for (const [name, output] of gradients) {
@@ -121,15 +102,9 @@ export function meanGradients(
 }
 
 /** Arrays as the arenas of a model. */
-export const arenaFeeds = (
-  { ort, prefix }: Context,
-  arenas: readonly Float32Array[],
-): Readonly<Feeds> =>
+const arenaFeeds = (context: Context, arenas: readonly Float32Array[]): Feeds =>
   Object.fromEntries(
-    arenas.map((arena, k) => [
-      arenaName(prefix, k),
-      new ort.Tensor('float32', arena, [arena.length]),
-    ]),
+    arenas.map((arena, k) => [arenaName(context.prefix, k), tensorOf(context, arena)]),
   );
 
 /** Values of all parameters as the arenas of a model. */
@@ -140,9 +115,5 @@ export const hostFeeds = (
 ): Feeds =>
   arenaFeeds(
     context,
-    arenas.map(({ places, length }) => {
-      const arena = new Float32Array(length);
-      for (const { name, start } of places) arena.set(values[name]!, start);
-      return arena;
-    }),
+    arenas.map((arena) => packed(arena, (name) => values[name]!)),
   );

@@ -14,16 +14,10 @@ import {
 import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
 import { advance, coefficients, stateKeys } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
-import {
-  type Gradients,
-  hostFeeds,
-  meanGradients,
-  openGradients,
-  overBatches,
-} from './gradients.js';
+import { type Gradients, meanGradients, openGradients, overBatches } from './gradients.js';
 import { type ArenaGroup, makeGroup } from './layout.js';
-import { openProvider } from './provider.js';
-import { type Feeds, Runner, webgpuProvider } from './runtime.js';
+import { withProvider } from './provider.js';
+import { type Feeds, openRunner, type Runner, tensorOf, webgpuProvider } from './runtime.js';
 import {
   coefficientsName,
   type Layout,
@@ -63,10 +57,10 @@ export class GraphForm implements Form {
   }
 
   static async create(context: Context, arenas: readonly ArenaGroup[]): Promise<GraphForm> {
-    const { ort, prefix, freezable, sessionOptions } = context;
+    const { prefix, freezable, sessionOptions } = context;
     const layout = makeLayout(arenas, { prefix, freezable, hostSchedule: true });
-    const first = webgpuProvider(sessionOptions) && (await openProvider(ort, sessionOptions));
-    const sessions = await openSessions(context, layout).finally(() => first?.release());
+    const open = () => openSessions(context, layout);
+    const sessions = await (webgpuProvider(sessionOptions) ? withProvider(context, open) : open());
     const form = new GraphForm(context, sessions);
     const mirror = form.#mirror();
     form.#write(decodeCheckpoint(await mirror.save()));
@@ -80,6 +74,10 @@ export class GraphForm implements Form {
 
   get groups() {
     return this.#counter.groups;
+  }
+  /** A checkpoint may ask for another graph, so it is this form that passes for an optimizer. */
+  get optimizer() {
+    return this;
   }
   get bytes() {
     return [...this.#state.values()].reduce((sum, { size }) => sum + 4 * size, 0);
@@ -139,17 +137,14 @@ export class GraphForm implements Form {
     return makeLayout(arenas, { prefix, freezable, hostSchedule: true });
   }
 
-  #tensor(values: Float32Array, shape: readonly number[] = [values.length]): Tensor {
-    return new this.context.ort.Tensor('float32', values, shape);
-  }
-
   /** Brings state of these kinds to the host, where it stays until the next step. */
   async #fetch(...keys: StateTensor['key'][]): Promise<void> {
     for (const { key, input, shape } of this.sessions.layout.state) {
       if (keys.length > 0 && !keys.includes(key)) continue;
       const tensor = this.#state.get(input)!;
       if (tensor.location !== 'gpu-buffer') continue;
-      this.#state.set(input, this.#tensor((await tensor.getData(true)) as Float32Array, shape));
+      const values = (await tensor.getData(true)) as Float32Array;
+      this.#state.set(input, tensorOf(this.context, values, shape));
     }
   }
 
@@ -184,7 +179,7 @@ export class GraphForm implements Form {
           values.set((key === 'parameter' ? y : others[key as 'z'])!.data, start);
         }
       }
-      this.#state.set(input, this.#tensor(values, shape));
+      this.#state.set(input, tensorOf(this.context, values, shape));
     }
     const groups = state.groups.map((group) => ({ ...group, parameters: [] }));
     this.#counter.load(encodeCheckpoint({ ...state, groups, tensors: new Map() }));
@@ -229,12 +224,12 @@ export class GraphForm implements Form {
     const own: Record<string, Tensor> = Object.fromEntries(this.#state);
     if (layout.active) {
       const active = layout.names.map((parameter) => (frozen.has(parameter) ? 0 : 1));
-      own[layout.active] = this.#tensor(Float32Array.from(active));
+      own[layout.active] = tensorOf(this.context, Float32Array.from(active));
     }
     this.groups.forEach(({ hyperparameters, scalars }, k) => {
       const next = { hyperparameters, scalars: advance(scalars, hyperparameters) };
       const numbers = Float32Array.from(Object.values(coefficients(next)));
-      own[coefficientsName(layout.prefix, k)] = this.#tensor(numbers);
+      own[coefficientsName(layout.prefix, k)] = tensorOf(this.context, numbers);
     });
     const { results, result } = await (batches.length === 1
       ? this.#stepOnOne(batches, own)
@@ -261,7 +256,7 @@ export class GraphForm implements Form {
     const { step } = this.sessions;
     let results: Feeds = {};
     const result = await overBatches(this.context, batches, async (feeds) => {
-      results = await step.run({ ...feeds, ...step.pick(own) });
+      results = await step.run(feeds, own);
       return results;
     });
     return { results, result };
@@ -272,10 +267,9 @@ export class GraphForm implements Form {
     const { layout, reports } = sessions;
     sessions.several ??= {
       gradients: await openGradients(context, arenas),
-      step: await Runner.create(
-        context.ort,
+      step: await openRunner(
+        context,
         stepGraphOf(layout).model,
-        context.sessionOptions,
         resident(context, layout, reports),
       ),
     };
@@ -291,8 +285,11 @@ export class GraphForm implements Form {
       batches,
       (name) => sums.get(name)!.data,
     );
-    const feeds = [...sums].map(([name, { data, shape }]) => [name, this.#tensor(data, shape)]);
-    const results = await step.run({ ...Object.fromEntries(feeds), ...step.pick(own) });
+    const feeds = [...sums].map(([name, { data, shape }]) => [
+      name,
+      tensorOf(context, data, shape),
+    ]);
+    const results = await step.run(Object.fromEntries(feeds), own);
     return { results, result };
   }
 
@@ -310,10 +307,6 @@ export class GraphForm implements Form {
       for (const { name, start, end } of places) values[name] = point.data.slice(start, end);
     });
     return Object.fromEntries(this.context.parameters.map(({ name }) => [name, values[name]!]));
-  }
-
-  async evaluationFeeds() {
-    return hostFeeds(this.context, this.arenas, await this.points('x'));
   }
 
   async restart() {
@@ -370,10 +363,9 @@ const resident = ({ sessionOptions }: Context, { state }: Layout, reports: Repor
     : [];
 
 async function openSessions(context: Context, layout: Layout): Promise<Sessions> {
-  const { ort, sessionOptions, source } = context;
-  const { model, reports } = trainingStepOf(source, context, layout);
+  const { model, reports } = trainingStepOf(context.source, context, layout);
   const stay = resident(context, layout, reports);
-  return { layout, reports, step: await Runner.create(ort, model, sessionOptions, stay) };
+  return { layout, reports, step: await openRunner(context, model, stay) };
 }
 
 async function close({ step, several }: Sessions): Promise<void> {

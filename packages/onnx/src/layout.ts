@@ -42,13 +42,11 @@ export function arenaGroups(
     parameters.map(({ name }) => [name, hostTensor([0])] as const),
     options,
   );
-  const hyperparameters = optimizer.groups.map((group) => group.hyperparameters as Hyperparameters);
-  optimizer.dispose();
   const owner = ({ name }: ParameterShape) =>
     1 + (options.groups ?? []).findIndex((group) => claims(group, name));
-  return hyperparameters.map((h, k) =>
+  return optimizer.groups.map(({ hyperparameters }, k) =>
     makeGroup(
-      h,
+      hyperparameters,
       parameters.filter((parameter) => owner(parameter) === k),
     ),
   );
@@ -66,6 +64,16 @@ export function arenaOf(tensors: readonly ParameterShape[]): Arena {
     return { name, shape, start, end: length };
   });
   return { places, length };
+}
+
+/** Values by name as the vector that they lie in. */
+export function packed(
+  { places, length }: Arena,
+  valuesOf: (name: string) => ArrayLike<number>,
+): Float32Array {
+  const arena = new Float32Array(length);
+  for (const { name, start } of places) arena.set(valuesOf(name), start);
+  return arena;
 }
 
 export const makeGroup = (

@@ -6,10 +6,11 @@ import type {
   TensorConstructor,
   TensorFactory,
 } from 'onnxruntime-common';
-import { OnnxModelError } from './errors.js';
+import { refuse } from './errors.js';
 import { encodeModel } from './model/codec.js';
 import type { Model, ValueInfo } from './model/schema.js';
 import { byName, fits, list, shown, toldOf, typeName } from './model/tensors.js';
+import type { Context } from './trainer.js';
 
 /** ONNX Runtime, as `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'` gives it. */
 export interface OrtModule {
@@ -17,6 +18,9 @@ export interface OrtModule {
   readonly Tensor: TensorConstructor & TensorFactory;
   readonly env?: { readonly webgpu: { readonly device: Promise<unknown> } };
 }
+
+/** Where sessions run, and how. */
+export type Runtime = Pick<Context, 'ort' | 'sessionOptions'>;
 
 /** The entry of the webgpu provider in a session's options. */
 export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.SessionOptions) =>
@@ -28,69 +32,86 @@ export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.Ses
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 
-/**
- * A session, and what its model says of the inputs. Feeds are checked here, since a runtime's own
- * messages name an index at best.
- */
-export class Runner {
-  private constructor(
-    private session: InferenceSession,
-    private readonly open: () => Promise<InferenceSession>,
-    readonly inputs: ReadonlyMap<string, ValueInfo>,
-  ) {}
+/** A vector on the host, or a tensor of another shape. */
+export const tensorOf = (
+  { ort }: Pick<Context, 'ort'>,
+  values: Float32Array,
+  shape: readonly number[] = [values.length],
+): Tensor => new ort.Tensor('float32', values, shape);
 
-  /** @param resident outputs that stay on the device */
-  static async create(
-    ort: OrtModule,
-    model: Model,
-    options: InferenceSession.SessionOptions,
-    resident: readonly string[] = [],
-  ): Promise<Runner> {
-    const all = Object.fromEntries(resident.map((name) => [name, 'gpu-buffer'] as const));
-    const open = () =>
-      ort.InferenceSession.create(encodeModel(model), {
-        ...options,
-        ...(resident.length > 0 && { preferredOutputLocation: all }),
-      });
-    return new Runner(await open(), open, byName(model.graph?.input));
-  }
-
-  async run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
-    try {
-      return (await this.session.run(feeds)) as Readonly<Record<string, Tensor>>;
-    } catch (error) {
-      // On webgpu a session that failed once never answers again. The device goes with the last session.
-      const broken = this.session;
-      this.session = await this.open();
-      await broken.release();
-      throw error;
-    }
-  }
-
+/** A session, and what its model says of the inputs. */
+export interface Runner {
+  readonly inputs: ReadonlyMap<string, ValueInfo>;
+  /** @param own goes in as well, as far as the model reads it */
+  run(feeds: Feeds, own?: Feeds): Promise<Feeds>;
   /** What of these the model reads; what no output needs is no input. */
-  pick(feeds: Feeds): Feeds {
-    return Object.fromEntries(Object.entries(feeds).filter(([name]) => this.inputs.has(name)));
-  }
+  pick(feeds: Feeds): Feeds;
+  release(): Promise<void>;
+}
 
-  async release(): Promise<void> {
-    await this.session.release();
+/** @param resident outputs that stay on the device */
+export async function openRunner(
+  { ort, sessionOptions }: Runtime,
+  model: Model,
+  resident: readonly string[] = [],
+): Promise<Runner> {
+  const inputs = byName(model.graph?.input);
+  const all = Object.fromEntries(resident.map((name) => [name, 'gpu-buffer'] as const));
+  const open = () =>
+    ort.InferenceSession.create(encodeModel(model), {
+      ...sessionOptions,
+      ...(resident.length > 0 && { preferredOutputLocation: all }),
+    });
+  const pick = (feeds: Feeds) =>
+    Object.fromEntries(Object.entries(feeds).filter(([name]) => inputs.has(name)));
+  let session = await open();
+  return {
+    inputs,
+    pick,
+    async run(feeds, own = {}) {
+      try {
+        return (await session.run({ ...feeds, ...pick(own) })) as Feeds;
+      } catch (error) {
+        // On webgpu a session that failed once never answers again. The device goes with the last session.
+        const broken = session;
+        session = await open();
+        await broken.release();
+        throw error;
+      }
+    },
+    release: () => session.release(),
+  };
+}
+
+/** Opens a session for as long as `use` takes. */
+export async function withRunner<R>(
+  runtime: Runtime,
+  model: Model,
+  use: (runner: Runner) => Promise<R>,
+): Promise<R> {
+  const runner = await openRunner(runtime, model);
+  try {
+    return await use(runner);
+  } finally {
+    await runner.release();
   }
 }
 
-/** Throws unless the feeds are what the user's inputs want; our own are left out. */
+/**
+ * Throws unless the feeds are what the user's inputs want; our own are left out. A runtime's messages
+ * name an index at best.
+ */
 export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {
   const wanted = [...inputs.keys()].filter((name) => !name.startsWith(prefix));
   for (const name of Object.keys(feeds)) {
     if (!wanted.includes(name)) {
       const message = `'${name}' is no input of the model; its inputs are ${list(wanted)}.`;
-      throw new OnnxModelError('unknown-feed', message, name);
+      refuse('unknown-feed', message, name);
     }
   }
   for (const name of wanted) {
-    const tensor = feeds[name];
-    if (!tensor) {
-      throw new OnnxModelError('missing-feed', `The input '${name}' is missing; feed it.`, name);
-    }
+    const tensor =
+      feeds[name] ?? refuse('missing-feed', `The input '${name}' is missing; feed it.`, name);
     if ((tensor.location as string) === 'none') {
       throw new StateError('disposed', `The tensor for '${name}' was disposed.`, name);
     }

@@ -7,16 +7,25 @@ import {
   StateError,
 } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
-import { CarryingForm } from './carried.js';
+import { type Carrying, carry } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
-import { OnnxModelError } from './errors.js';
-import { HybridForm } from './hybrid-form.js';
+import { refuse } from './errors.js';
+import { hostFeeds } from './gradients.js';
+import { hybridForm } from './hybrid-form.js';
 import { type Arena, arenaGroups } from './layout.js';
 import { decodeModel, encodeModel } from './model/codec.js';
 import type { Model } from './model/schema.js';
 import { list, withFloatValues } from './model/tensors.js';
-import { checkFeeds, type Feeds, type OrtModule, Runner, webgpuProvider } from './runtime.js';
 import {
+  checkFeeds,
+  type Feeds,
+  type OrtModule,
+  openRunner,
+  type Runner,
+  webgpuProvider,
+} from './runtime.js';
+import {
+  arenaName,
   checkPrefix,
   diagnose,
   evaluationModelOf,
@@ -68,8 +77,8 @@ export interface StepResult {
   readonly outputs: Readonly<Record<string, Tensor>>;
 }
 
-/** What the two forms share: everything that a step needs and a trainer has. */
-export interface Context extends GradientModel {
+/** What the forms share: everything that a step needs and a trainer has. */
+export interface Context extends Required<GradientModel> {
   readonly ort: OrtModule;
   readonly source: Model;
   readonly parameters: readonly ModelParameter[];
@@ -79,24 +88,27 @@ export interface Context extends GradientModel {
   readonly sessionOptions: InferenceSession.SessionOptions;
   readonly prefix: string;
   readonly freezable: boolean;
-  readonly carrying?: CarryingForm;
+  readonly carrying?: Carrying;
 }
 
 /** One of the ways to take a step. Calls come one after the other. */
 export interface Form {
-  readonly groups: readonly { learningRate: number; readonly hyperparameters: Hyperparameters }[];
+  /** What the trainer passes on. */
+  readonly optimizer: {
+    readonly groups: readonly { learningRate: number; readonly hyperparameters: Hyperparameters }[];
+    restart(): void | Promise<void>;
+    metrics(): Promise<Metrics>;
+    load(checkpoint: Uint8Array): void | Promise<void>;
+  };
   /** Session whose inputs are the user's feeds. */
   readonly runner: Runner;
   step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult>;
   /** Where parameters lie, in the model that is evaluated. */
   readonly arenas: readonly Arena[];
   points(which: 'x' | 'y'): Promise<Record<string, Float32Array>>;
-  /** x, as the inputs of the model that is evaluated. */
-  evaluationFeeds(): Promise<Feeds>;
-  restart(): Promise<void>;
-  metrics(): Promise<Metrics>;
+  /** x, as the inputs of the model that is evaluated, where that is not on the host. */
+  evaluationFeeds?(): Feeds;
   save(): Promise<Uint8Array>;
-  load(checkpoint: Uint8Array): Promise<void>;
   /** Bytes of state. */
   readonly bytes: number;
   dispose(): Promise<void>;
@@ -114,11 +126,15 @@ export class OrtTrainer {
   #disposed = false;
   #evaluation: Runner | undefined;
 
-  private constructor(
-    private readonly context: Context,
-    private readonly form: Form,
-    private readonly forward: Model,
-  ) {}
+  readonly #context: Context;
+  readonly #form: Form;
+  readonly #forward: Model;
+
+  private constructor(context: Context, form: Form, forward: Model) {
+    this.#context = context;
+    this.#form = form;
+    this.#forward = forward;
+  }
 
   /**
    * @throws OnnxFormatError, OnnxModelError for a model that does not fit; OptionError, ParameterError
@@ -130,7 +146,7 @@ export class OrtTrainer {
     loss,
     gradients,
     carried = {},
-    averaged,
+    averaged = {},
     forward,
     form = 'hybrid',
     sessionOptions = {},
@@ -141,10 +157,10 @@ export class OrtTrainer {
   }: OrtTrainerOptions): Promise<OrtTrainer> {
     if (form !== 'hybrid' && form !== 'graph') {
       const message = `form is ${JSON.stringify(form)}; give "hybrid" or "graph".`;
-      throw new OnnxModelError('invalid-option', message, 'form', form);
+      refuse('invalid-option', message, 'form', form);
     }
     const given = read(model);
-    const of = { loss, gradients, carried, ...(averaged && { averaged }) };
+    const of = { loss, gradients, carried, averaged };
     const parameters = readParameters(given, of);
     checkPrefix(given, prefix);
     let context: Context = {
@@ -161,12 +177,12 @@ export class OrtTrainer {
     if (form === 'hybrid' && !webgpu && webgpuProvider(sessionOptions)) {
       const message =
         "A hybrid on webgpu steps on the device; give webgpu: WebGpuAdan of '@schedule-free-adan/webgpu', or form: 'graph'.";
-      throw new OnnxModelError('invalid-option', message, 'webgpu');
+      refuse('invalid-option', message, 'webgpu');
     }
     const arenas = arenaGroups(parameters, options);
     const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
     if (Object.keys(carried).length > 0) {
-      const carrying = new CarryingForm(context);
+      const carrying = carry(context);
       context = { ...context, carrying, source: carrying.model };
     }
     let started: Form;
@@ -175,41 +191,48 @@ export class OrtTrainer {
       const { GraphForm } = await import('./graph-form.js');
       started = await GraphForm.create(context, arenas);
     } else if (webgpu) {
-      const { DeviceForm } = await import('./device-form.js');
-      started = await DeviceForm.create(context, webgpu);
+      const { deviceForm } = await import('./device-form.js');
+      started = await deviceForm(context, webgpu);
     } else {
-      started = await HybridForm.create(context, arenas);
+      started = await hybridForm(context, arenas);
     }
-    return new OrtTrainer(context, context.carrying?.around(started) ?? started, forwardModel);
+    return new OrtTrainer(context, started, forwardModel);
   }
 
   #alive(): void {
     if (this.#disposed) throw new StateError('disposed', 'This trainer was disposed.');
   }
 
-  /** Runs when everything before has come to an end, well or not. */
+  /** Runs when everything before has come to an end, well or not. What fails carries nothing on. */
   #next<R>(run: () => Promise<R> | R): Promise<R> {
-    const result = this.#queue.then(() => {
+    const result = this.#queue.then(async () => {
       this.#alive();
-      return run();
+      const restore = this.#context.carrying?.mark();
+      try {
+        return await run();
+      } catch (error) {
+        restore?.();
+        throw error;
+      }
     });
     this.#queue = result.catch(() => {});
     return result;
   }
 
   get parameterNames(): readonly string[] {
-    return this.context.parameters.map(({ name }) => name);
+    return this.#context.parameters.map(({ name }) => name);
   }
 
   /** The parameter groups; the learning rate of each may be set before any step. */
-  get groups(): Form['groups'] {
+  get groups(): Form['optimizer']['groups'] {
     this.#alive();
-    return this.form.groups;
+    return this.#form.optimizer.groups;
   }
 
   /** Bytes that the training state takes. 0 after {@link dispose}. */
   get stateBytes(): number {
-    return this.#disposed ? 0 : this.form.bytes;
+    const { carrying } = this.#context;
+    return this.#disposed ? 0 : this.#form.bytes + 4 * (carrying?.arena.length ?? 0);
   }
 
   /**
@@ -222,40 +245,53 @@ export class OrtTrainer {
     const batches = Array.isArray(feeds) ? (feeds as readonly Feeds[]) : [feeds as Feeds];
     const names = new Set(frozen);
     return this.#next(async () => {
-      const { parameterNames, context, form } = this;
+      const { parameterNames } = this;
       for (const name of names) {
         if (parameterNames.includes(name)) continue;
         const message = `'${name}' is no parameter; there is ${list(parameterNames)}.`;
         throw new ParameterError('unknown-parameter', message, name);
       }
       if (batches.length === 0) {
-        throw new OnnxModelError('missing-feed', 'No batch was given; pass at least one.', 'feeds');
+        refuse('missing-feed', 'No batch was given; pass at least one.', 'feeds');
       }
-      for (const batch of batches) checkFeeds(batch, form.runner, context.prefix);
+      for (const batch of batches) this.#check(batch, this.#form.runner);
       try {
-        return await form.step(batches, names);
+        return await this.#form.step(batches, names);
       } catch (error) {
-        if (!(error instanceof ScheduleFreeAdanError)) {
-          await diagnose(context, batches);
-        }
+        if (!(error instanceof ScheduleFreeAdanError)) await diagnose(this.#context, batches);
         throw error;
       }
     });
   }
 
+  #check(feeds: Feeds, runner: Runner): void {
+    checkFeeds(feeds, runner, this.#context.prefix);
+  }
+
+  /** What an evaluation reads from: parameters, and what is carried. */
+  get #arenas(): readonly Arena[] {
+    return [this.#form.arenas, this.#context.carrying?.arena ?? []].flat();
+  }
+
+  /** x and what is carried, as inputs of a model with these arenas. */
+  async #x(): Promise<Feeds> {
+    const context = this.#context;
+    const { arenas } = this.#form;
+    const x =
+      this.#form.evaluationFeeds?.() ?? hostFeeds(context, arenas, await this.#form.points('x'));
+    return { ...x, ...context.carrying?.feeds(arenaName(context.prefix, arenas.length)) };
+  }
+
   /** Runs the forward model at x. Changes nothing. */
   evaluate(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
     return this.#next(async () => {
-      const { context, form, forward } = this;
-      const { ort, prefix, sessionOptions } = context;
-      this.#evaluation ??= await Runner.create(
-        ort,
-        evaluationModelOf(forward, form.arenas, prefix),
-        sessionOptions,
+      const context = this.#context;
+      this.#evaluation ??= await openRunner(
+        context,
+        evaluationModelOf(this.#forward, this.#arenas, context.prefix),
       );
-      const runner = this.#evaluation;
-      checkFeeds(feeds, runner, prefix);
-      return runner.run({ ...feeds, ...runner.pick(await form.evaluationFeeds()) });
+      this.#check(feeds, this.#evaluation);
+      return this.#evaluation.run(feeds, await this.#x());
     });
   }
 
@@ -267,39 +303,41 @@ export class OrtTrainer {
    * @throws OnnxModelError, ParameterError as from {@link evaluate}
    */
   recalibrate(batches: Iterable<Feeds> | AsyncIterable<Feeds>): Promise<number> {
-    return this.#next(() => this.context.carrying?.recalibrate(batches) ?? 0);
+    return this.#next(
+      async () => this.#context.carrying?.recalibrate(batches, this.#arenas, await this.#x()) ?? 0,
+    );
   }
 
   /** x of every parameter, as copies. */
   evalParameters(): Promise<Record<string, Float32Array>> {
-    return this.#next(() => this.form.points('x'));
+    return this.#next(() => this.#form.points('x'));
   }
 
   /** y of every parameter, as copies. */
   trainParameters(): Promise<Record<string, Float32Array>> {
-    return this.#next(() => this.form.points('y'));
+    return this.#next(() => this.#form.points('y'));
   }
 
   /** The forward model with x and running statistics in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
     return this.#next(async () => {
-      const x = { ...(await this.form.points('x')), ...this.context.carrying?.carried() };
-      const { graph } = this.forward;
+      const x = { ...(await this.#form.points('x')), ...this.#context.carrying?.named() };
+      const { graph } = this.#forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];
         return values ? withFloatValues(tensor, values) : tensor;
       });
-      return encodeModel({ ...this.forward, graph: { ...graph, initializer } });
+      return encodeModel({ ...this.#forward, graph: { ...graph, initializer } });
     });
   }
 
   /** Resets the moments, and keeps x, y, z and the averaging weights (Adan's restart). */
   restart(): Promise<void> {
-    return this.#next(() => this.form.restart());
+    return this.#next(() => this.#form.optimizer.restart());
   }
 
   metrics(): Promise<Metrics> {
-    return this.#next(() => this.form.metrics());
+    return this.#next(() => this.#form.optimizer.metrics());
   }
 
   /**
@@ -307,7 +345,10 @@ export class OrtTrainer {
    * as tensors that the others pass by.
    */
   save(): Promise<Uint8Array> {
-    return this.#next(() => this.form.save());
+    return this.#next(async () => {
+      const checkpoint = await this.#form.save();
+      return this.#context.carrying?.save(checkpoint) ?? checkpoint;
+    });
   }
 
   /**
@@ -315,7 +356,10 @@ export class OrtTrainer {
    * @throws CheckpointError, ParameterError. Nothing has changed then.
    */
   load(checkpoint: Uint8Array): Promise<void> {
-    return this.#next(() => this.form.load(checkpoint));
+    return this.#next(() => {
+      this.#context.carrying?.load(checkpoint);
+      return this.#form.optimizer.load(checkpoint);
+    });
   }
 
   /** Frees state and sessions once what runs has ended. Again is harmless. */
@@ -323,7 +367,7 @@ export class OrtTrainer {
     if (this.#disposed) return;
     this.#disposed = true;
     await this.#queue;
-    await this.form.dispose();
+    await this.#form.dispose();
     await this.#evaluation?.release();
   }
 }

@@ -1,5 +1,5 @@
 import { ParameterError } from '@schedule-free-adan/core';
-import { OnnxModelError } from './errors.js';
+import { refuse } from './errors.js';
 import { GraphBuilder, reachable } from './graph.js';
 import type { Arena, ParameterShape } from './layout.js';
 import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
@@ -17,7 +17,7 @@ import {
   toNumber,
   typeName,
 } from './model/tensors.js';
-import { type Feeds, Runner } from './runtime.js';
+import { type Feeds, withRunner } from './runtime.js';
 import { stateName } from './state-layout.js';
 import type { Context } from './trainer.js';
 
@@ -41,15 +41,6 @@ export interface ModelParameter extends ParameterShape {
   readonly values: Float32Array;
 }
 
-function refuse(
-  code: OnnxModelError['code'],
-  message: string,
-  subject?: string,
-  value?: unknown,
-): never {
-  throw new OnnxModelError(code, message, subject, value);
-}
-
 /** Whether an operator or an operator set is one of ONNX itself. */
 export const isStandard = ({ domain = '' }: { readonly domain?: string }): boolean =>
   domain === '' || domain === 'ai.onnx';
@@ -68,27 +59,42 @@ export function graphOf(model: Model, least = MIN_OPSET): Graph {
 export const opsetOf = ({ opsetImport = [] }: Model): number =>
   toNumber(opsetImport.find(isStandard)?.version);
 
-/** Everything in a graph that has a name: what makes it, and its type as far as it is told. */
-function describe(graph: Graph) {
-  const { input = [], output = [], valueInfo = [], initializer = [], node = [] } = graph;
-  const computed = node.flatMap(({ output: names = [] }) => names);
-  const made = new Set([
-    ...byName<{ name?: string }>([...input, ...initializer]).keys(),
-    ...computed,
-  ]);
-  return { made, infos: byName([...valueInfo, ...input, ...output]) };
+/** Values that nodes make. */
+export const computedIn = ({ node = [] }: Graph): Set<string> =>
+  new Set(node.flatMap(({ output = [] }) => output));
+
+/** Values that a graph has, made or given. */
+function valuesOf(graph: Graph): Set<string> {
+  const { input = [], initializer = [] } = graph;
+  const given = byName<{ name?: string }>([...input, ...initializer]);
+  return new Set([...given.keys(), ...computedIn(graph)]);
 }
 
-/** Throws unless a value, as far as its type is told, is float32 of that shape. */
-function checkValue(
-  info: ValueInfo | undefined,
+/** Types of values, as far as the graph tells; float32 then. */
+function infosOf({ input = [], output = [], valueInfo = [] }: Graph) {
+  const infos = byName([...valueInfo, ...input, ...output]);
+  return (name: string): ValueInfo =>
+    infos.get(name) ?? { name, type: { tensorType: { elemType: elementTypes.float32 } } };
+}
+
+/** An initializer by its name. @throws OnnxModelError `unknown-value` */
+export const initializerOf = (
+  tensors: ReadonlyMap<string, Tensor>,
   what: string,
-  shapes: readonly (readonly number[])[],
-) {
-  if (!info?.type?.tensorType) return;
+  name: string,
+): Tensor =>
+  tensors.get(name) ??
+  refuse(
+    'unknown-value',
+    `The ${what} '${name}' is no initializer; those are ${list(tensors.keys())}.`,
+    name,
+  );
+
+/** Throws unless a value, as far as its type is told, is float32 of one of these shapes. */
+function checkValue(info: ValueInfo, what: string, ...shapes: (readonly number[])[]) {
   const { name = '' } = info;
   const { elemType, dims } = toldOf(info);
-  if (elemType !== elementTypes.float32) {
+  if (elemType !== undefined && elemType !== elementTypes.float32) {
     refuse('wrong-dtype', `${what} is ${typeName(elemType)}, not float32.`, name, elemType);
   }
   if (dims && !shapes.some((shape) => fits(dims, shape))) {
@@ -103,16 +109,14 @@ function checkValue(
  */
 export function readParameters(model: Model, { loss, gradients }: GradientModel): ModelParameter[] {
   const graph = graphOf(model);
-  const { made, infos } = describe(graph);
-  if (!made.has(loss)) {
+  const values = valuesOf(graph);
+  const infoOf = infosOf(graph);
+  if (!values.has(loss)) {
     const outputs = list((graph.output ?? []).map(({ name = '' }) => name));
-    refuse(
-      'unknown-value',
-      `The loss '${loss}' is no value of the model; its outputs are ${outputs}.`,
-      loss,
-    );
+    const message = `The loss '${loss}' is no value of the model; its outputs are ${outputs}.`;
+    refuse('unknown-value', message, loss);
   }
-  checkValue(infos.get(loss), `The loss '${loss}'`, [[], [1], [1, 1]]);
+  checkValue(infoOf(loss), `The loss '${loss}'`, [], [1], [1, 1]);
   const tensors = new Map<string, Tensor>();
   for (const tensor of graph.initializer ?? []) {
     const { name = '' } = tensor;
@@ -123,44 +127,27 @@ export function readParameters(model: Model, { loss, gradients }: GradientModel)
     tensors.set(name, tensor);
   }
   return Object.entries(gradients).map(([name, gradient]) => {
-    const tensor = tensors.get(name);
-    if (!tensor) {
-      refuse(
-        'unknown-value',
-        `The parameter '${name}' is no initializer of the model; those are ${list(tensors.keys())}.`,
-        name,
-      );
+    const tensor = initializerOf(tensors, 'parameter', name);
+    const what = `The gradient '${gradient}' of '${name}'`;
+    if (!values.has(gradient)) {
+      const message = `${what} is no value of the model; name a node's output.`;
+      refuse('unknown-value', message, gradient);
     }
-    if (!made.has(gradient)) {
-      refuse(
-        'unknown-value',
-        `The gradient '${gradient}' of '${name}' is no value of the model; name a node's output.`,
-        gradient,
-      );
-    }
-    const values = floatValues(tensor);
     const shape = shapeOf(tensor);
-    checkValue(infos.get(gradient), `The gradient '${gradient}' of '${name}'`, [shape]);
-    return { name, shape, values };
+    const initial = floatValues(tensor);
+    checkValue(infoOf(gradient), what, shape);
+    return { name, shape, values: initial };
   });
 }
 
 export function checkPrefix(model: Model, prefix: string): void {
-  const { made } = describe(graphOf(model));
-  for (const name of made) {
+  for (const name of valuesOf(graphOf(model))) {
     if (prefix === '' || name.startsWith(prefix)) {
       const message = `The model has a value '${name}' already; give another prefix than '${prefix}'.`;
       refuse('invalid-option', message, 'prefix', prefix);
     }
   }
 }
-
-/** A value's type for an output, as far as the graph tells. */
-const outputInfo = (graph: Graph, name: string): ValueInfo =>
-  describe(graph).infos.get(name) ?? {
-    name,
-    type: { tensorType: { elemType: elementTypes.float32 } },
-  };
 
 /** The input of a model with the parameters of a group. */
 export const arenaName = (prefix: string, group: number) => stateName(prefix, group, 'parameter');
@@ -180,69 +167,69 @@ export function withArenas(
   },
 ): Model {
   const graph = graphOf(model);
-  const { prefix } = after;
-  const before = new GraphBuilder(`${prefix}cut/`);
   const cut = new Set<string>();
   const arenas = groups.map(({ places, length }, k) => {
-    const arena = arenaName(prefix, k);
+    const arena = arenaName(after.prefix, k);
     for (const { name, shape, start, end } of places) {
-      const part = end - start === length ? arena : before.slice(arena, start, end);
-      before.reshape(part, shape, name);
+      const part = end - start === length ? arena : after.slice(arena, start, end);
+      after.reshape(part, shape, name);
       cut.add(name);
     }
     return makeValueInfo(arena, 'float32', [length]);
   });
+  const before = after.nodes.splice(0);
   const { inputs = [], outputs } = append(graph);
   const kept = <T extends { name?: string }>(list: readonly T[] = []) =>
     list.filter(({ name = '' }) => !cut.has(name));
-  const { node, initializer, values } = reachable(
+  const input = kept(graph.input);
+  return modelOf(
     {
-      node: [...before.nodes, ...(graph.node ?? []), ...after.nodes],
-      initializer: [
-        ...kept(graph.initializer),
-        ...before.constants.values(),
-        ...after.constants.values(),
-      ],
+      ...model,
+      graph: {
+        ...graph,
+        node: [...before, ...(graph.node ?? []), ...after.nodes],
+        initializer: [...kept(graph.initializer), ...after.constants.values()],
+        input: [...input, ...byName([...arenas, ...inputs]).values()],
+        valueInfo: kept(graph.valueInfo),
+      },
     },
     outputs,
+    input,
   );
-  const own = [...byName([...arenas, ...inputs])].filter(([name]) => values.has(name));
-  return {
-    ...model,
-    graph: {
-      ...graph,
-      node,
-      initializer,
-      input: [...kept(graph.input), ...own.map(([, info]) => info)],
-      output: [...outputs],
-      valueInfo: kept(graph.valueInfo),
-    },
-  };
 }
 
+/** The outputs but those with these names. */
+const outputsBut = ({ output = [] }: Graph, names: readonly string[]): ValueInfo[] =>
+  output.filter(({ name = '' }) => !names.includes(name));
+
 /** Outputs of the model that are no gradients, the loss first. */
-export function plainOutputs(graph: Graph, { loss, gradients }: GradientModel): ValueInfo[] {
-  const others = (graph.output ?? []).filter(
-    ({ name = '' }) => name !== loss && !Object.values(gradients).includes(name),
-  );
-  return [outputInfo(graph, loss), ...others];
-}
+export const plainOutputs = (graph: Graph, { loss, gradients }: GradientModel): ValueInfo[] => [
+  infosOf(graph)(loss),
+  ...outputsBut(graph, [loss, ...Object.values(gradients)]),
+];
 
 /** What a user evaluates and exports: the model without its gradients, and what only they need. */
 export function forwardModelOf(model: Model, of: GradientModel): Model {
   const graph = graphOf(model);
-  const wanted = new Set(plainOutputs(graph, of).map(({ name }) => name));
-  const output = (graph.output ?? []).filter(({ name }) => wanted.has(name));
-  if (output.length === 0) output.push(outputInfo(graph, of.loss));
-  return modelOf(model, output);
+  const output = outputsBut(graph, Object.values(of.gradients));
+  return modelOf(model, output.length > 0 ? output : plainOutputs(graph, of));
 }
 
-/** The model with other outputs, and what only the old ones needed left out. */
-export function modelOf(model: Model, output: ValueInfo[]): Model {
+/**
+ * The model with other outputs, and what only the old ones needed left out.
+ * @param always inputs that stay
+ */
+export function modelOf(
+  model: Model,
+  outputs: readonly ValueInfo[],
+  always: readonly ValueInfo[] = [],
+): Model {
   const graph = graphOf(model);
-  const { node, initializer, values } = reachable(graph, output);
-  const input = (graph.input ?? []).filter(({ name = '' }) => values.has(name));
-  return { ...model, graph: { ...graph, node, initializer, input, output } };
+  const { node, initializer, values } = reachable(graph, outputs);
+  const input = (graph.input ?? []).filter(
+    (info) => always.includes(info) || values.has(info.name ?? ''),
+  );
+  return { ...model, graph: { ...graph, node, initializer, input, output: [...outputs] } };
 }
 
 /** A forward model whose parameters are an input: each group's arena. */
@@ -270,22 +257,18 @@ export function checkSizes(
     const dims = dimsOf(name);
     if (!dims || sizeOf(dims) === sizeOf(shape)) continue;
     const message = `The gradient '${gradients[name]}' of '${name}' has shape [${dims}] in this batch; it must have the parameter's shape [${shape}].`;
-    throw new OnnxModelError('wrong-shape', message, name, dims);
+    refuse('wrong-shape', message, name, dims);
   }
 }
 
 /** Looks into what a runtime gave up on: its errors name no gradient. */
 export async function diagnose(context: Context, batches: readonly Feeds[]): Promise<void> {
-  const { ort, source, gradients, sessionOptions, carrying } = context;
-  const output = [...new Set(Object.values(gradients))].map((name) => ({ name }));
-  const model = { ...source, graph: { ...source.graph, output } };
-  const runner = await Runner.create(ort, model, sessionOptions);
-  try {
+  const { source, gradients, carrying } = context;
+  const outputs = [...new Set(Object.values(gradients))].map((name) => ({ name }));
+  await withRunner(context, modelOf(source, outputs), async (runner) => {
     for (const batch of batches) {
-      const results = await runner.run(runner.pick({ ...batch, ...carrying?.feeds }));
+      const results = await runner.run({}, { ...batch, ...carrying?.feeds() });
       checkSizes(context, (name) => results[gradients[name]!]?.dims);
     }
-  } finally {
-    await runner.release();
-  }
+  });
 }

@@ -13,7 +13,8 @@ import type { Rule, RuleContext } from './rules.js';
 const title = (node: Node) =>
   `node '${node.name || node.output?.[0]}' (${node.domain ? `${node.domain}.` : ''}${node.opType})`;
 
-export const ruleOf = (node: Node, rules: Readonly<Record<string, Rule>>): Rule | undefined => {
+/** What a table has for a node's operator: `Relu`, or `domain.Operator`. */
+export const ruleOf = <R = Rule>(node: Node, rules: Readonly<Record<string, R>>): R | undefined => {
   const { domain, opType = '' } = node;
   const key = isStandard(node) ? opType : `${domain}.${opType}`;
   return Object.hasOwn(rules, key) ? rules[key] : undefined;
@@ -83,7 +84,7 @@ export function differentiate(
     rules: Readonly<Record<string, Rule>>;
     opset: number;
     /** Segments that are computed again. */
-    recompute: readonly NodeChoice[];
+    recompute: NodeChoice | readonly NodeChoice[];
   },
 ): Map<string, Value> {
   const path = pathOf(graph, wanted, loss, (node) =>
@@ -97,8 +98,7 @@ export function differentiate(
   };
   const lossShape = probed.shapes.get(loss)!;
   give(loss, lossShape.length === 0 ? b.value(1) : b.floats(lossShape as number[], [1]));
-  const again = recompute.length > 0 ? recomputed(b, graph, recompute) : undefined;
-  const original = (value: Value) => again?.original(value) ?? value;
+  const { instead, original } = recomputed(b, graph, recompute);
   const shape = (value: Value) => probed.shapes.get(original(value))!;
   for (const node of [...path.nodes].reverse()) {
     const [x, y] = [node.input ?? [], node.output ?? []];
@@ -111,18 +111,17 @@ export function differentiate(
     const attribute = (name: string) => attributeOf(node, name);
     const g = dy[0] ?? b.zeros(shape(y[0]!));
     const come = dy.find((one) => one !== undefined)!;
-    const instead = (values: readonly Value[]) => again?.instead(node, values, come) ?? values;
     const context: RuleContext = {
       b,
-      x: instead(x),
-      y: instead(y),
+      x: instead(node, x, come),
+      y: instead(node, y, come),
       dy,
       g,
       opset,
       shape,
-      fixed: (value, from = 0) =>
+      fixed: (value, from = 0, to?: number) =>
         shape(value)
-          .slice(from)
+          .slice(from, to)
           .map((e) =>
             typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
           ),

@@ -1,8 +1,10 @@
 import { attributeOf } from '../model/nodes.js';
-import type { Graph } from '../model/schema.js';
+import type { Tensor } from '../model/schema.js';
+import { shapeOf, sizeOf, toNumber, withFloatValues } from '../model/tensors.js';
+import type { WholeGraph } from './probe.js';
 
 /** Numbers in (0, 1), the same for the same seed (mulberry32). */
-export function random(seed: number) {
+function random(seed: number) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -12,35 +14,35 @@ export function random(seed: number) {
   };
 }
 
-const product = (extents: readonly number[]) => extents.reduce((a, b) => a * b, 1);
-
-/** Values for a parameter, by its first use: He for weights, 1 for scales, 0 for biases. */
-export function initialValues(
-  name: string,
-  shape: readonly number[],
-  graph: Graph,
-  next: () => number,
-): Float32Array {
-  const values = new Float32Array(product(shape));
-  const user = (graph.node ?? []).find(({ input = [] }) => input.includes(name));
-  const place = user?.input?.indexOf(name) ?? 0;
-  const { opType = '' } = user ?? {};
-  const transposed = opType === 'Gemm' && Number(attributeOf(user!, 'transB').i) === 1;
-  let deviation = 0;
-  if (opType === 'Gather') deviation = 0.02;
-  else if (/Normalization$/.test(opType)) values.fill(place === 1 ? 1 : 0);
-  else if (shape.length >= 2 && /^(MatMul|Gemm|Conv|ConvTranspose)$/.test(opType)) {
-    const inputs = /Conv/.test(opType)
-      ? product(shape.slice(1))
-      : transposed
-        ? shape.at(-1)!
-        : shape.at(-2)!;
-    deviation = Math.sqrt(2 / inputs);
-  } else if (shape.length >= 2) deviation = 0.02;
-  if (deviation > 0) {
-    for (let i = 0; i < values.length; i++) {
-      values[i] = deviation * Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
+/**
+ * The initializers of a graph, with new values for the parameters among them, by their first use: He for
+ * weights, 1 for scales, 0 for biases.
+ */
+export function initialized(
+  { node, initializer }: WholeGraph,
+  parameters: readonly string[],
+  seed: number,
+): Tensor[] {
+  const next = random(seed);
+  return initializer.map((tensor) => {
+    const { name = '' } = tensor;
+    if (!parameters.includes(name)) return tensor;
+    const shape = shapeOf(tensor);
+    const user = node.find(({ input = [] }) => input.includes(name)) ?? {};
+    const { opType = '', input = [] } = user;
+    const values = new Float32Array(sizeOf(shape));
+    if (/Normalization$/.test(opType)) {
+      return withFloatValues(tensor, values.fill(input.indexOf(name) === 1 ? 1 : 0));
     }
-  }
-  return values;
+    if (shape.length < 2 && opType !== 'Gather') return withFloatValues(tensor, values);
+    let deviation = 0.02;
+    if (/^(MatMul|Gemm|Conv|ConvTranspose)$/.test(opType)) {
+      const rows = toNumber(attributeOf(user, 'transB').i) === 1 ? -1 : -2;
+      const inputs = /Conv/.test(opType) ? sizeOf(shape.slice(1)) : shape.at(rows)!;
+      deviation = Math.sqrt(2 / inputs);
+    }
+    const normal = () =>
+      deviation * Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
+    return withFloatValues(tensor, values.map(normal));
+  });
 }

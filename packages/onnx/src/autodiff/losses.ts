@@ -1,12 +1,12 @@
 import type { Value } from '../graph.js';
 import type { ValueInfo } from '../model/schema.js';
 import { makeValueInfo } from '../model/tensors.js';
-import type { Emitter } from './emit.js';
+import { type Emitter, range } from './emit.js';
 
 /** Appends a loss to a forward graph. */
 export interface Loss {
   /** The output that it is taken of; default: the model's only one. */
-  readonly output?: string;
+  readonly output?: string | undefined;
   /** Returns the loss, one number; further inputs go into `inputs`. `shape` is that of the output. */
   append(
     b: Emitter,
@@ -15,11 +15,6 @@ export interface Loss {
     shape: readonly (number | string)[],
   ): Value;
 }
-
-const lossOf = (output: string | undefined, append: Loss['append']): Loss => ({
-  ...(output !== undefined && { output }),
-  append,
-});
 
 const mean = (b: Emitter, value: Value) => b.node('ReduceMean', [value], { keepdims: 0 });
 
@@ -33,17 +28,30 @@ export const softmaxCrossEntropy = ({
 }: {
   output?: string;
   labels?: string;
-} = {}): Loss =>
-  lossOf(output, (b, logits, inputs, shape) => {
+} = {}): Loss => ({
+  output,
+  append(b, logits, inputs, shape) {
     inputs.push(makeValueInfo(labels, 'int32', shape.slice(0, -1)));
     const classes = shape.at(-1) as number;
-    const places = b.integers(...Array.from({ length: classes }, (_, i) => i));
     const column = b.node('Unsqueeze', [b.cast(labels, 'float32'), b.integers(-1)]);
-    const hot = b.equal(column, b.cast(places, 'float32'));
+    const hot = b.equal(column, b.floats([classes], range(classes)));
     const logs = b.node('LogSoftmax', [logits], { axis: -1 });
-    const picked = b.node('ReduceSum', [b.mul(logs, hot), b.integers(-1)], { keepdims: 0 });
-    return b.neg(mean(b, picked));
-  });
+    return b.neg(mean(b, b.sum(b.mul(logs, hot), [-1], 0)));
+  },
+});
+
+/** What an output costs against a target of its shape. */
+const against = (
+  output: string | undefined,
+  target: string,
+  cost: (b: Emitter, value: Value) => Value,
+): Loss => ({
+  output,
+  append(b, value, inputs, shape) {
+    inputs.push(makeValueInfo(target, 'float32', shape));
+    return cost(b, value);
+  },
+});
 
 /** Mean of (output − target)²; `target` is an input of the output's shape. */
 export const meanSquaredError = ({
@@ -53,8 +61,7 @@ export const meanSquaredError = ({
   output?: string;
   target?: string;
 } = {}): Loss =>
-  lossOf(output, (b, value, inputs, shape) => {
-    inputs.push(makeValueInfo(target, 'float32', shape));
+  against(output, target, (b, value) => {
     const difference = b.sub(value, target);
     return mean(b, b.mul(difference, difference));
   });
@@ -72,15 +79,14 @@ export const binaryCrossEntropy = ({
   target?: string;
   logits?: boolean;
 } = {}): Loss =>
-  lossOf(output, (b, value, inputs, shape) => {
-    inputs.push(makeValueInfo(target, 'float32', shape));
+  against(output, target, (b, value) => {
     const { add, sub, mul } = b;
+    const log = (v: Value) => b.node('Log', [v]);
     if (logits) {
       // max(x, 0) − x·t + log(1 + exp(−|x|)) overflows nowhere.
-      const tail = b.node('Log', [add(1, b.exp(b.neg(b.node('Abs', [value]))))]);
+      const tail = log(add(1, b.exp(b.neg(b.node('Abs', [value])))));
       return mean(b, add(sub(b.node('Relu', [value]), mul(value, target)), tail));
     }
     const p = b.node('Clip', [value, 1e-7, 1 - 1e-7]);
-    const log = (v: Value) => b.node('Log', [v]);
     return b.neg(mean(b, add(mul(target, log(p)), mul(sub(1, target), log(sub(1, p))))));
   });

@@ -1,9 +1,11 @@
 import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
+import { reachable } from '../graph.js';
 import { encodeModel } from '../model/codec.js';
-import type { Model } from '../model/schema.js';
-import { arrays, sizeOf, toldOf, typeName } from '../model/tensors.js';
+import type { Graph, Model, ValueInfo } from '../model/schema.js';
+import { arrays, elementTypes, shapeOf, sizeOf, toldOf, typeName } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
+import { invalidOption } from './choice.js';
 import type { Extent } from './emit.js';
 import { sequences } from './sequences.js';
 
@@ -14,6 +16,10 @@ export interface Probed {
   /** Numbers of integer values that were the same in all probes. */
   readonly numbers: ReadonlyMap<string, readonly number[]>;
 }
+
+/** A graph whose lists are there, be they empty. */
+export type WholeGraph = Graph & Required<Pick<Graph, 'node' | 'initializer' | 'input' | 'output'>>;
+export type WholeModel = Model & { graph: WholeGraph };
 
 /** Extents that a run decides are these in the first probe and the second: no two coincide by chance. */
 const guesses = [
@@ -27,138 +33,150 @@ const guesses = [
  * Gives every open extent of the inputs a name, or the number that was asked for.
  * @param dimensions a number, or another name, by the name of an extent or by `input:axis`
  */
-export function settle(model: Model, dimensions: Readonly<Record<string, number | string>>): Model {
+export function settle(
+  model: Model,
+  dimensions: Readonly<Record<string, number | string>>,
+): WholeModel {
+  const { node = [], initializer = [], input = [], output = [] } = model.graph!;
   const used = new Set<string>();
-  const input = (model.graph!.input ?? []).map((info) => {
-    const type = info.type?.tensorType;
-    if (!type?.shape) return info;
-    const dim = (type.shape.dim ?? []).map(({ dimValue, dimParam }, axis) => {
+  const settled = input.map((info) => {
+    const { elemType, dims } = toldOf(info);
+    if (!dims) return info;
+    const dim = dims.map(({ dimValue = 0, dimParam }, axis) => {
       const place = `${info.name}:${axis}`;
-      const name =
-        dimParam || (Number(dimValue ?? 0) > 0 ? undefined : axis === 0 ? 'batch' : place);
+      const open = Number(dimValue) > 0 ? undefined : axis === 0 ? 'batch' : place;
+      const name = dimParam || open;
       const key = [place, name].find((k) => k !== undefined && Object.hasOwn(dimensions, k));
       if (key !== undefined) used.add(key);
       const wanted = key === undefined ? (name ?? Number(dimValue)) : dimensions[key]!;
       return typeof wanted === 'number' ? { dimValue: wanted } : { dimParam: wanted };
     });
-    return { ...info, type: { tensorType: { ...type, shape: { dim } } } };
+    return { ...info, type: { tensorType: { elemType, shape: { dim } } } };
   });
   for (const key of Object.keys(dimensions)) {
     if (used.has(key)) continue;
-    const message = `'${key}' is no extent of an input; name one by its symbol or as 'input:axis'.`;
-    throw new OnnxModelError('invalid-option', message, 'dimensions', key);
+    const remedy = "it is no extent of an input; name one by its symbol or as 'input:axis'";
+    throw invalidOption('dimensions', key, remedy);
   }
-  // Shapes that were told before may not hold now.
-  const output = (model.graph!.output ?? []).map(({ name, type }) => ({
-    name: name!,
-    ...(type?.tensorType && { type: { tensorType: { elemType: type.tensorType.elemType! } } }),
-  }));
-  return { ...model, graph: { ...model.graph, input, output, valueInfo: [] } };
+  return {
+    ...model,
+    graph: {
+      ...model.graph,
+      node,
+      initializer,
+      input: settled as ValueInfo[],
+      // Shapes that were told before may not hold now.
+      output: output.map((info): ValueInfo => {
+        const { elemType } = toldOf(info);
+        return { name: info.name!, ...(elemType && { type: { tensorType: { elemType } } }) };
+      }),
+      valueInfo: [],
+    },
+  };
+}
+
+const notFloat32 = (name: string, type: string) => {
+  const message = `'${name}' is ${type}; convert the model to float32.`;
+  return new OnnxModelError('unsupported-model', message, name, type);
+};
+
+/** Throws for a parameter that may have been meant to be trained. */
+export function checkTypes({ initializer }: WholeGraph): void {
+  for (const { name = '', dataType } of initializer) {
+    if (dataType === elementTypes.float16) throw notFloat32(name, 'float16');
+  }
 }
 
 /** Runs a model on zeros, with every value as an output. */
 export async function probe(
   ort: OrtModule,
-  model: Model,
+  model: WholeModel,
   sessionOptions: InferenceSession.SessionOptions,
 ): Promise<Probed> {
-  const graph = model.graph!;
-  const inputs = graph.input ?? [];
+  const { node, initializer, input } = model.graph;
+  const inputs = input.map((info) => {
+    const { name = '' } = info;
+    const { elemType, dims = [] } = toldOf(info);
+    const type = typeName(elemType) as 'float32';
+    if (!Object.hasOwn(arrays, type)) throw notFloat32(name, type);
+    return { name, type, dims };
+  });
   const symbols = [
-    ...new Set(
-      inputs.flatMap((info) => (toldOf(info).dims ?? []).flatMap(({ dimParam }) => dimParam || [])),
-    ),
+    ...new Set(inputs.flatMap(({ dims }) => dims.flatMap(({ dimParam }) => dimParam || []))),
   ];
-  const nodes = graph.node ?? [];
-  const others = sequences(nodes);
-  const names = [...new Set(nodes.flatMap(({ output = [] }) => output))].filter(
-    (name) => name && !others.has(name),
-  );
+  const guess = (symbol: string) => guesses[symbols.indexOf(symbol) % guesses.length]!;
+  const others = sequences(node);
+  const output = [...new Set(node.flatMap(({ output = [] }) => output))]
+    .filter((name) => name && !others.has(name))
+    .map((name) => ({ name }));
+  const { initializer: read } = reachable(model.graph, output);
   const session = await ort.InferenceSession.create(
-    encodeModel({ ...model, graph: { ...graph, output: names.map((name) => ({ name })) } }),
+    encodeModel({ ...model, graph: { ...model.graph, initializer: read, output } }),
     { ...sessionOptions, graphOptimizationLevel: 'disabled' },
   );
-  const runs: {
-    dims: Map<string, readonly number[]>;
-    types: Map<string, string>;
-    numbers: Map<string, readonly number[]>;
-  }[] = [];
+  /** With numbers of integers, where there are few. */
+  type Seen = { dims: readonly number[]; type: string; numbers: number[] | false };
+  const runs: Map<string, Seen>[] = [];
   try {
     for (let turn = 0; turn < (symbols.length > 0 ? 2 : 1); turn++) {
-      const seen = {
-        dims: new Map<string, readonly number[]>(),
-        types: new Map<string, string>(),
-        numbers: new Map<string, readonly number[]>(),
-      };
       const feeds = Object.fromEntries(
-        inputs.map((info) => {
-          const { name = '' } = info;
-          const told = toldOf(info);
-          const dims = (told.dims ?? []).map(({ dimValue, dimParam }) =>
-            dimParam
-              ? guesses[symbols.indexOf(dimParam) % guesses.length]![turn]!
-              : Number(dimValue),
+        inputs.map(({ name, type, dims }) => {
+          const extents = dims.map(({ dimValue, dimParam }) =>
+            dimParam ? guess(dimParam)[turn]! : Number(dimValue),
           );
-          const element = typeName(told.elemType);
-          if (!Object.hasOwn(arrays, element)) {
-            const message = `The input '${name}' is ${element}; convert the model to float32.`;
-            throw new OnnxModelError('unsupported-model', message, name, element);
-          }
-          const data = new arrays[element as 'float32'](sizeOf(dims));
-          seen.dims.set(name, dims);
-          seen.types.set(name, element);
-          return [name, new ort.Tensor(element as 'float32', data, dims)];
+          const data = new arrays[type](sizeOf(extents));
+          return [name, new ort.Tensor(type, data, extents)];
         }),
       );
-      for (const [name, tensor] of Object.entries(await session.run(feeds))) {
-        seen.dims.set(name, [...tensor.dims]);
-        seen.types.set(name, tensor.type);
-        if (/int|bool/.test(tensor.type) && tensor.size <= 64) {
-          seen.numbers.set(name, Array.from(tensor.data as ArrayLike<number | bigint>, Number));
-        }
+      // Inputs first.
+      const values = Object.entries({ ...feeds, ...(await session.run(feeds)) });
+      const run: (typeof runs)[number] = new Map();
+      for (const [name, tensor] of values) {
+        const { type } = tensor;
+        const few = /int|bool/.test(type) && tensor.size <= 64;
+        const numbers = few && Array.from(tensor.data as ArrayLike<number | bigint>, Number);
+        run.set(name, { dims: [...tensor.dims], type, numbers });
         tensor.dispose?.();
       }
-      runs.push(seen);
+      runs.push(run);
     }
   } catch (cause) {
-    if (cause instanceof OnnxModelError) throw cause;
-    const message = `The model does not run on extents ${symbols.map((s, i) => `${s} = ${guesses[i % guesses.length]!.join(' or ')}`).join(', ')}; give \`dimensions\` that it can have. ${(cause as Error).message}`;
+    const tried = symbols.map((symbol) => `${symbol} = ${guess(symbol).join(' or ')}`);
+    const message = `The model does not run on extents ${tried.join(', ')}; give \`dimensions\` that it can have. ${(cause as Error).message}`;
     const error = new OnnxModelError('unsupported-model', message, 'dimensions');
     error.cause = cause;
     throw error;
   } finally {
     await session.release();
   }
-  const [first] = runs;
   const shapes = new Map<string, readonly Extent[]>();
-  for (const tensor of graph.initializer ?? []) {
-    const { name = '', dims = [], dataType } = tensor;
-    shapes.set(name, dims.map(Number));
-    first!.types.set(name, typeName(dataType));
-  }
-  // Read where they show first, at an input if possible: a later value would be kept for its shape alone.
-  const open = new Map<string, Extent>();
-  for (const [name, dims] of first!.dims) {
-    shapes.set(
-      name,
-      dims.map((extent, axis) => {
-        const probes = runs.map((run) => run.dims.get(name)?.[axis] ?? -1);
-        if (probes.every((p) => p === extent)) return extent;
-        const found = open.get(String(probes)) ?? { of: name, axis, probes };
-        open.set(String(probes), found);
-        return found;
-      }),
-    );
+  const types = new Map<string, string>();
+  const numbers = new Map<string, readonly number[]>();
+  for (const tensor of initializer) {
+    shapes.set(tensor.name!, shapeOf(tensor));
+    types.set(tensor.name!, typeName(tensor.dataType));
   }
   // What the data decide may be the same by chance: only what shapes and constants decide is taken.
-  const data = new Set(inputs.map(({ name = '' }) => name));
-  for (const { input = [], output = [], opType } of graph.node ?? []) {
+  const data = new Set(inputs.map(({ name }) => name));
+  for (const { input = [], output = [], opType } of node) {
     if (opType === 'Shape' || opType === 'Size' || !input.some((name) => data.has(name))) continue;
     for (const name of output) data.add(name);
   }
-  const numbers = [...first!.numbers].filter(
-    ([name, list]) =>
-      !data.has(name) && runs.every((run) => String(run.numbers.get(name)) === String(list)),
-  );
-  return { shapes, types: first!.types, numbers: new Map(numbers) };
+  // Read where they show first, at an input if possible: a later value would be kept for its shape alone.
+  const open = new Map<string, Extent>();
+  for (const [name, first] of runs[0]!) {
+    const all = runs.map((run) => run.get(name));
+    const shape = first.dims.map((extent, axis) => {
+      const probes = all.map((one) => one?.dims[axis] ?? -1);
+      if (probes.every((p) => p === extent)) return extent;
+      const found = open.get(String(probes)) ?? { of: name, axis, probes };
+      open.set(String(probes), found);
+      return found;
+    });
+    shapes.set(name, shape);
+    types.set(name, first.type);
+    const same = all.every((one) => String(one?.numbers) === String(first.numbers));
+    if (first.numbers && same && !data.has(name)) numbers.set(name, first.numbers);
+  }
+  return { shapes, types, numbers };
 }

@@ -1,7 +1,6 @@
-import { OnnxModelError } from '../errors.js';
 import type { Value } from '../graph.js';
 import type { Graph, Node } from '../model/schema.js';
-import { isNodeChosen, type NodeChoice } from './choice.js';
+import { chosenNodes, type NodeChoice } from './choice.js';
 import type { Emitter } from './emit.js';
 
 /** What a node's rule reads instead of the values of the forward pass. */
@@ -23,21 +22,13 @@ const random = /^(Dropout|Random|Bernoulli|Multinomial)/;
 export function recomputed(
   b: Emitter,
   { node: nodes = [], initializer = [] }: Graph,
-  choices: readonly NodeChoice[],
+  choices: NodeChoice | readonly NodeChoice[],
 ): Recomputed {
-  const segments = new Map<Node, number>();
-  choices.forEach((choice, segment) => {
-    const before = segments.size;
-    for (const node of nodes) {
-      const { opType = '', attribute = [] } = node;
-      const plain = !random.test(opType) && !attribute.some(({ g, graphs }) => g || graphs);
-      if (plain && !segments.has(node) && isNodeChosen(choice, node)) segments.set(node, segment);
-    }
-    if (segments.size === before) {
-      const message = `No node is chosen by ${String(choice)}; look at the names of the model's nodes.`;
-      throw new OnnxModelError('invalid-option', message, 'recompute', choice);
-    }
-  });
+  const plain = nodes.filter(
+    ({ opType = '', attribute = [] }) =>
+      !random.test(opType) && !attribute.some(({ g, graphs }) => g || graphs),
+  );
+  const segments = chosenNodes('recompute', choices, plain);
   const makers = new Map<Value, Node>();
   for (const node of segments.keys()) for (const name of node.output ?? []) makers.set(name, node);
   const fixed = new Set(initializer.map(({ name = '' }) => name));
@@ -54,20 +45,23 @@ export function recomputed(
   const copy = (value: Value, segment: number): Value => {
     const maker = makers.get(value);
     if (!maker || segments.get(maker) !== segment) return value;
-    const made = copies.get(value);
-    if (made !== undefined) return made;
-    const input = (maker.input ?? []).map((name) => copy(name, segment));
-    if (!input.some((name) => originals.has(name))) {
-      const free = input.findIndex((name) => name !== '' && !fixed.has(name));
-      const at = Math.max(0, free);
-      if (input[at]) input[at] = late(input[at], segment);
+    if (!copies.has(value)) {
+      const input = (maker.input ?? []).map((name) => copy(name, segment));
+      if (!input.some((name) => originals.has(name))) {
+        const at = Math.max(
+          0,
+          input.findIndex((name) => name && !fixed.has(name)),
+        );
+        if (input[at]) input[at] = late(input[at], segment);
+      }
+      const output = maker.output!.map((name) => {
+        const again = name && `${b.prefix}again/${name}`;
+        copies.set(name, again);
+        originals.set(again, name);
+        return again;
+      });
+      b.nodes.push({ ...maker, name: output[0]!, input, output });
     }
-    const output = (maker.output ?? []).map((name) => name && `${b.prefix}again/${name}`);
-    maker.output!.forEach((name, i) => {
-      copies.set(name, output[i]!);
-      originals.set(output[i]!, name);
-    });
-    b.nodes.push({ ...maker, name: output[0]!, input, output });
     return copies.get(value)!;
   };
 

@@ -13,8 +13,8 @@ export interface RuleContext {
   readonly dy: readonly (Value | undefined)[];
   readonly opset: number;
   shape(value: Value): Shape;
-  /** The extents from axis `from` on, where they are known before a run. @throws OnnxModelError */
-  fixed(value: Value, from?: number): readonly number[];
+  /** The extents of axes `from` to `to`, where they are known before a run. @throws OnnxModelError */
+  fixed(value: Value, from?: number, to?: number): readonly number[];
   type(value: Value): string;
   /** Whether the gradient of that input is wanted. */
   needs(input: number): boolean;
@@ -36,6 +36,12 @@ const axisOf = (axis: number, rank: number) => (axis < 0 ? axis + rank : axis);
 const rankOf = (c: RuleContext) => c.shape(c.x[0]!).length;
 /** An axis of the first input, which the attribute gives. */
 const axisFrom = (c: RuleContext, fallback: number) => axisOf(c.int('axis', fallback), rankOf(c));
+/** The extent of one axis. */
+export const extentOf = (c: RuleContext, value: Value, axis: number): number =>
+  c.fixed(value, axis, axis + 1)[0]!;
+/** The numbers of an input, if there is one. */
+const numbersOf = (c: RuleContext, input: number) =>
+  c.x[input] ? (c.constant(input) ?? c.refuse(`'${c.x[input]}' is not constant`)) : undefined;
 
 type Unary = (b: Emitter, x: Value, y: Value, g: Value, c: RuleContext) => Value;
 const unary =
@@ -77,18 +83,18 @@ const reduction =
   (rule: (c: Reduction, x: Value, y: Value) => Value): Rule =>
   (c) => {
     const shape = c.shape(c.x[0]!);
-    const given = c.ints('axes') ?? (c.x[1] ? c.constant(1) : undefined);
-    if (c.x[1] && !given) c.refuse('its axes are not constant');
-    const whole = !given?.length && !c.int('noop_with_empty_axes', 0);
-    const axes = whole ? range(shape.length) : (given ?? []).map((a) => axisOf(a, shape.length));
+    const given = c.ints('axes') ?? numbersOf(c, 1) ?? [];
+    const whole = given.length === 0 && !c.int('noop_with_empty_axes', 0);
+    const axes = whole ? range(shape.length) : given.map((a) => axisOf(a, shape.length));
     const kept = shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
     const keep = (value: Value) => (c.int('keepdims', 1) ? value : c.b.shaped(value, kept));
     return [rule({ ...c, axes, g: keep(c.g) }, c.x[0]!, keep(c.y[0]!))];
   };
-/** The same over all axes but those of batch and channels, which are kept. */
+/** The same over all axes but those of batch and channels. */
 const globally =
-  (rule: (c: Reduction, x: Value, y: Value) => Value): Rule =>
-  (c) => [rule({ ...c, axes: range(rankOf(c) - 2, 2) }, c.x[0]!, c.y[0]!)];
+  (name: 'ReduceMean' | 'ReduceMax'): Rule =>
+  (c) =>
+    rules[name]!({ ...c, ints: () => range(rankOf(c) - 2, 2) });
 
 const meanOver = ({ b, g, axes, shape }: Reduction, x: Value) => {
   const from = shape(x);
@@ -101,37 +107,31 @@ const extremeOver = (c: Reduction, x: Value, y: Value) => {
 
 /**
  * The gradients of scale · x̂ + bias, where x̂ is x with mean 0 and variance 1 over `axes`.
- * @param g the gradient, of the shape of x
- * @param inner that of x̂
- * @param sum takes one of x's shape to that of scale or bias
+ * @param sum takes a gradient of x's shape to that of scale or bias
+ * @param made x̂, and what x was multiplied by, where the forward pass has them
  */
-function normalization(
+export function normalization(
   c: RuleContext,
-  {
-    x = c.x[0]!,
-    g = c.g,
-    axes,
-    inner,
-    sum,
-    centered = true,
-  }: {
-    x?: Value;
-    g?: Value;
-    axes: readonly number[];
-    inner: () => Value;
-    sum: (value: Value, input: number) => Value;
-    centered?: boolean;
-  },
+  x: Value,
+  scale: Value,
+  axes: readonly number[],
+  sum: (value: Value, input: number) => Value,
+  centered = true,
+  made?: readonly [Value, Value],
 ) {
-  const { b } = c;
+  const { b, g } = c;
   const { sub, mul, div, add, sqrt } = b;
   const center = (value: Value) => (centered ? sub(value, b.mean(value, axes)) : value);
-  const from = center(x);
-  const r = div(1, sqrt(add(b.mean(mul(from, from), axes), c.float('epsilon', 1e-5))));
-  const hat = mul(from, r);
+  const normalized = () => {
+    const from = center(x);
+    const root = sqrt(add(b.mean(mul(from, from), axes), c.float('epsilon', 1e-5)));
+    const r = div(1, root);
+    return [mul(from, r), r] as const;
+  };
+  const [hat, r] = made ?? normalized();
   const dx = () => {
-    const dHat = inner();
-    return mul(r, sub(center(dHat), mul(hat, b.mean(mul(dHat, hat), axes))));
+    const inner = mul(g, scale);
+    return mul(r, sub(center(inner), mul(hat, b.mean(mul(inner, hat), axes))));
   };
   return [dx, () => sum(mul(g, hat), 1), () => sum(g, 2)] as const;
 }
@@ -140,13 +140,25 @@ const layerNorm =
   (centered: boolean): Rule =>
   (c) => {
     const first = axisFrom(c, -1);
-    return normalization(c, {
-      axes: range(rankOf(c) - first, first),
-      inner: () => c.b.mul(c.g, c.x[1]!),
-      sum: (value, input) => sumTo(c, input, value),
-      centered,
-    });
+    const axes = range(rankOf(c) - first, first);
+    const sum = (value: Value, input: number) => sumTo(c, input, value);
+    return normalization(c, c.x[0]!, c.x[1]!, axes, sum, centered);
   };
+
+/** Groups of channels, or single ones. There is a scale for each channel, or one for each group. */
+const groupNorm: Rule = (c) => {
+  const { b, x, g } = c;
+  const [scales] = c.fixed(x[1]!) as [number];
+  const groups = c.int('num_groups', scales);
+  const sizes = [groups, scales / groups];
+  // [N, groups, scales of a group, all the rest]
+  const flat = (value: Value) => b.node('Reshape', [value, b.integers(0, ...sizes, -1)]);
+  const scale = b.reshape(x[1]!, [...sizes, 1]);
+  const sum = (value: Value) => b.reshape(b.sum(value, [0, 3], 0), [scales]);
+  const inner = { ...c, g: flat(g) };
+  const [dx, ...others] = normalization(inner, flat(x[0]!), scale, [2, 3], sum);
+  return [() => b.shaped(dx(), c.shape(x[0]!)), ...others];
+};
 
 /** A vector of channels, against [N, C, …]. */
 const channels = (c: RuleContext, value: Value) =>
@@ -171,65 +183,33 @@ const batchNorm: Rule = (c) => {
   ];
 };
 
-const instanceNorm: Rule = (c) => {
-  const rank = rankOf(c);
-  return normalization(c, {
-    axes: range(rank - 2, 2),
-    inner: () => c.b.mul(c.g, channels(c, c.x[1]!)),
-    sum: (value) => channelSum(c.b, value, rank),
-  });
-};
-
-const groupNorm: Rule = (c) => {
-  const { b, x, g } = c;
-  const shape = c.shape(x[0]!);
-  const groups = c.int('num_groups', 1);
-  const grouped: Shape = [shape[0]!, groups, sizeOf(c.fixed(x[0]!, 1)) / groups];
-  const flat = (value: Value) => b.shaped(value, grouped);
-  const back = (value: Value) => b.shaped(value, shape);
-  // There was a scale for each group before, and is one for each channel now.
-  const perGroup = c.opset < 21;
-  const [dx, ...others] = normalization(c, {
-    x: flat(x[0]!),
-    g: flat(g),
-    axes: [2],
-    inner: () =>
-      perGroup ? b.mul(flat(g), b.shaped(x[1]!, [groups, 1])) : flat(b.mul(g, channels(c, x[1]!))),
-    sum: (value) => (perGroup ? b.sum(value, [0, 2], 0) : channelSum(b, back(value), shape.length)),
-  });
-  return [() => back(dx()), ...others];
-};
-
 const matMul: Rule = (c) => {
   const { b, x, y } = c;
-  const [sa, sb] = [c.shape(x[0]!), c.shape(x[1]!)];
-  const [va, vb] = [sa.length === 1, sb.length === 1];
-  const from = [...c.shape(y[0]!)];
-  if (va) from.splice(from.length - (vb ? 0 : 1), 0, 1);
-  if (vb) from.push(1);
-  const lift = (value: Value, is: Shape, to: Shape) => (is === to ? value : b.shaped(value, to));
-  const [ta, tb]: [Shape, Shape] = [va ? [1, ...sa] : sa, vb ? [...sb, 1] : sb];
-  const [A, B] = [lift(x[0]!, sa, ta), lift(x[1]!, sb, tb)];
-  const g = va || vb ? b.shaped(c.g, from) : c.g;
-  const swap = (value: Value, rank: number) =>
-    b.transpose(value, [...range(rank - 2), rank - 1, rank - 2]);
-  const lead = from.slice(0, -2);
-  const [m, k] = [ta.at(-2)!, ta.at(-1)!];
-  const n = tb.at(-1)!;
-  const rows = (value: Value, width: number) => b.reshape(value, [-1, width]);
-  // A matrix of weights: all rows in one product.
-  const weights = tb.length === 2 && typeof k === 'number' && typeof n === 'number' && k * n > 0;
+  const [sa, sb, sy] = [c.shape(x[0]!), c.shape(x[1]!), c.shape(y[0]!)];
+  // A vector is a matrix of one row, or of one column.
+  const ta: Shape = sa.length === 1 ? [1, ...sa] : sa;
+  const tb: Shape = sb.length === 1 ? [...sb, 1] : sb;
+  const lifted = (value: Value, is: Shape, to: Shape) =>
+    is.length === to.length ? value : b.shaped(value, to);
+  const [m, k, n] = [ta.at(-2)!, ta.at(-1)!, tb.at(-1)!];
+  const lead = sy.slice(0, sy.length - 2 + ta.length - sa.length + tb.length - sb.length);
+  const [A, B] = [lifted(x[0]!, sa, ta), lifted(x[1]!, sb, tb)];
+  const g = lifted(c.g, sy, [...lead, m, n]);
+  const swap = (value: Value, { length }: Shape) =>
+    b.transpose(value, [...range(length - 2), length - 1, length - 2]);
+  const rows = (value: Value, width: Shape[number]) =>
+    ta.length === 2 ? value : b.reshape(value, [-1, width as number]);
+  // A matrix of weights, none of whose extents is 0 or free: all rows in one product.
+  const weights = tb.length === 2 && sizeOf(tb as number[]) > 0;
   const da = () =>
     weights && ta.length === 2
       ? b.gemm(g, B, false, true)
-      : b.sumTo(b.matMul(g, swap(B, tb.length)), [...lead, m, k], ta);
-  const db = () => {
-    if (!weights) return b.sumTo(b.matMul(swap(A, ta.length), g), [...lead, k, n], tb);
-    return ta.length === 2
-      ? b.gemm(A, g, true, false)
-      : b.gemm(rows(A, k), rows(g, n), true, false);
-  };
-  return [() => lift(da(), ta, sa), () => lift(db(), tb, sb)];
+      : b.sumTo(b.matMul(g, swap(B, tb)), [...lead, m, k], ta);
+  const db = () =>
+    weights
+      ? b.gemm(rows(A, k), rows(g, n), true, false)
+      : b.sumTo(b.matMul(swap(A, ta), g), [...lead, k, n], tb);
+  return [() => lifted(da(), ta, sa), () => lifted(db(), tb, sb)];
 };
 
 const gemm: Rule = (c) => {
@@ -250,15 +230,12 @@ const einsum: Rule = (c) => {
   if (!equation.includes('->')) c.refuse('its equation has no "->"');
   const [left, right] = equation.split('->') as [string, string];
   // An ellipsis becomes letters, aligned at the right.
-  const most = Math.max(
-    ...left.split(',').map((t, i) => c.shape(x[i]!).length - t.replace('...', '').length),
-  );
-  const named = (term: string, rank: number) => {
-    const extra = rank - term.replace('...', '').length;
-    return term.replace('...', letters.slice(most - extra, most));
+  const named = (term: string, value: Value) => {
+    const extra = c.shape(value).length - (term.length - 3);
+    return term.replace('...', letters.slice(letters.length - extra));
   };
-  const terms = left.split(',').map((term, i) => named(term, c.shape(x[i]!).length));
-  const out = named(right, c.shape(y[0]!).length);
+  const terms = left.split(',').map((term, i) => named(term, x[i]!));
+  const out = named(right, y[0]!);
   const extents = new Map<string, Shape[number]>();
   terms.forEach((term, i) => {
     if (new Set(term).size !== term.length) c.refuse('it takes a diagonal');
@@ -291,99 +268,63 @@ const concat: Rule = (c) => {
   const axis = axisFrom(c, 0);
   let end = 0;
   return c.x.map((value) => {
-    const length = c.shape(value)[axis]!;
-    if (typeof length !== 'number') return c.refuse('it joins along an axis that is not fixed');
-    const [start, stop] = [end, end + length];
-    end = stop;
+    const start = end;
+    end += extentOf(c, value, axis);
+    const stop = end;
     return () => c.b.cut(c.g, [axis], [start], [stop]);
   });
 };
 
-/** Puts a strided piece back where it was cut out of `to`. */
-function putBack(
-  c: RuleContext,
-  g: Value,
-  is: Shape,
-  to: Shape,
-  axis: number,
-  start: number,
-  step: number,
-) {
-  const { b } = c;
-  const [length, extent] = [is[axis]!, to[axis]!];
-  if (typeof length !== 'number' || typeof extent !== 'number') {
-    return c.refuse('it cuts along an axis that is not fixed');
-  }
-  if (length === 0) return b.zeros(to);
-  const at = (n: number, rank = is.length) => range(rank).map((i) => (i === axis ? n : 0));
-  let [value, begin, stride] = [g, start, step];
-  if (step < 0) {
-    value = b.cut(value, [axis], [-1], [-(2 ** 31)], [-1]);
-    begin = start + (length - 1) * step;
-    stride = -step;
-  }
-  if (stride === 1) return b.pad(value, at(begin), at(extent - begin - length));
-  const spread = [...is];
-  spread.splice(axis + 1, 0, 1);
-  const zero = spread.map(() => 0);
-  const behind = spread.map((_, i) => (i === axis + 1 ? stride - 1 : 0));
-  const filled = b.pad(b.shaped(value, spread), zero, behind);
-  const dense = b.shaped(
-    filled,
-    is.map((e, i) => (i === axis ? length * stride : e)),
-  );
-  const room = extent - begin;
-  const long = length * stride;
-  const cropped = long > room ? b.cut(dense, [axis], [0], [room]) : dense;
-  return b.pad(cropped, at(begin), at(Math.max(0, room - long)));
+/**
+ * Back to where it was taken from along an axis; what was taken twice adds up.
+ * @param to the shape that it was taken from
+ * @param rank of the indices
+ */
+function putBack(b: Emitter, g: Value, to: Shape, axis: number, indices: Value, rank: number) {
+  // Axes of the indices first, then what stood before them, then what stood behind.
+  const first = (count: number) => {
+    const own = range(count, axis);
+    return [...own, ...range(to.length - 1 + count).filter((i) => !own.includes(i))];
+  };
+  const perm = first(1);
+  const column = b.node('Unsqueeze', [indices, b.integers(rank)]);
+  const into = b.zeros(perm.map((i) => to[i]!));
+  const moved = b.transpose(g, first(rank));
+  const sum = b.node('ScatterND', [into, column, moved], { reduction: 'add' });
+  return b.transpose(sum, inverse(perm));
 }
 
-const slice: Rule = (c: RuleContext) => {
-  const { x, y } = c;
+const slice: Rule = (c) => {
+  const { b, x, y } = c;
   const to = c.shape(x[0]!);
-  const [starts, , axes, steps] = [1, 2, 3, 4].map(c.constant);
-  if (!starts || (x[3] && !axes) || (x[4] && !steps)) {
-    return c.refuse('its starts, axes or steps are not constant');
-  }
-  let is: Shape = c.shape(y[0]!);
+  const [starts, axes, steps] = [1, 3, 4].map((input) => numbersOf(c, input));
+  const is = [...c.shape(y[0]!)];
+  const [begins, ends] = [to.map(() => 0), to.map(() => 0)];
   let value = c.g;
-  starts.forEach((from, i) => {
+  starts!.forEach((from, i) => {
     const axis = axisOf(axes?.[i] ?? i, to.length);
     const step = steps?.[i] ?? 1;
-    if (same(is[axis]!, to[axis]!) && step === 1) return;
-    const extent = to[axis]!;
-    if (typeof extent !== 'number') c.refuse('it cuts along an axis that is not fixed');
-    const start = Math.min(
-      Math.max(from < 0 ? from + extent : from, 0),
-      step < 0 ? extent - 1 : extent,
-    );
-    value = putBack(
-      c,
-      value,
-      is,
-      to.map((e, k) => (k === axis ? e : is[k]!)),
-      axis,
-      start,
-      step,
-    );
-    is = is.map((e, k) => (k === axis ? extent : e));
+    if (step === 1 && same(is[axis]!, to[axis]!)) return;
+    const [length, extent] = [extentOf(c, y[0]!, axis), extentOf(c, x[0]!, axis)];
+    const most = step < 0 ? extent - 1 : extent;
+    const start = Math.min(Math.max(from < 0 ? from + extent : from, 0), most);
+    if (step === 1) {
+      begins[axis] = start;
+      ends[axis] = extent - start - length;
+      return;
+    }
+    is[axis] = extent;
+    const places = range(length).map((k) => start + k * step);
+    value = putBack(b, value, is, axis, b.integers(...places), 1);
   });
-  return [value];
+  return [b.pad(value, begins, ends)];
 };
 
 const gather: Rule = (c) => {
   const { b, x, g } = c;
-  const [data, index] = [c.shape(x[0]!), c.shape(x[1]!)];
-  const axis = axisFrom(c, 0);
-  const r = index.length;
-  // Indices first, then what stood before them, then what stood behind.
-  const order = [...range(r, axis), ...range(axis), ...range(data.length - axis - 1, axis + r)];
-  const front = [axis, ...range(data.length).filter((i) => i !== axis)];
-  const index64 = c.type(x[1]!) === 'int64' ? x[1]! : b.cast(x[1]!, 'int64');
-  const indices = b.node('Unsqueeze', [index64, b.integers(r)]);
-  const into = b.zeros(front.map((i) => data[i]!));
-  const sum = b.node('ScatterND', [into, indices, b.transpose(g, order)], { reduction: 'add' });
-  return [b.transpose(sum, inverse(front))];
+  const index = c.type(x[1]!) === 'int64' ? x[1]! : b.cast(x[1]!, 'int64');
+  const rank = c.shape(x[1]!).length;
+  return [putBack(b, g, c.shape(x[0]!), axisFrom(c, 0), index, rank)];
 };
 
 const gatherElements: Rule = (c) => {
@@ -393,22 +334,16 @@ const gatherElements: Rule = (c) => {
   const n = data[axis]!;
   // Compared with every place of the axis: duplicates add up, and nothing is scattered.
   const wide = [...index.slice(0, axis), 1, ...index.slice(axis)];
-  const places = b.reshape(
-    b.cast(b.integers(...range(n)), 'float32'),
+  const places = b.floats(
     wide.map((_, i) => (i === axis ? n : 1)),
+    range(n),
   );
   const plain = b.cast(x[1]!, 'float32');
   const positive = b.where(b.greater(0, plain), b.add(plain, n), plain);
   const hits = b.equal(b.reshape(positive, wide), places);
   const sum = b.sum(b.mul(hits, b.reshape(g, wide)), [axis + 1], 0);
   const ends = data.map((e, i) => (i === axis ? 0 : e - index[i]!));
-  return [
-    b.pad(
-      sum,
-      data.map(() => 0),
-      ends,
-    ),
-  ];
+  return [b.pad(sum, range(data.length).fill(0), ends)];
 };
 
 const modulo = (i: number, n: number) => ((i % n) + n) % n;
@@ -421,39 +356,33 @@ const sources: Readonly<Record<string, (i: number, n: number) => number>> = {
 const pad: Rule = (c) => {
   const { b, x, g } = c;
   const rank = rankOf(c);
-  const pads = c.constant(1);
-  const axes = x[3] ? c.constant(3) : range(rank);
-  if (!pads || !axes) return c.refuse('its pads or axes are not constant');
+  const axes = numbersOf(c, 3) ?? range(rank);
+  const pads = numbersOf(c, 1)!;
   const [begins, ends] = [range(rank).fill(0), range(rank).fill(0)];
   axes.forEach((a, i) => {
     begins[axisOf(a, rank)] = pads[i]!;
     ends[axisOf(a, rank)] = pads[i + axes.length]!;
   });
-  const mode = c.text('mode', 'constant');
-  if (mode !== 'constant') {
-    const source = sources[mode]!;
-    return [
-      c.fixed(x[0]!).reduce((value, from, axis) => {
-        const begin = begins[axis]!;
-        const to = from + begin + ends[axis]!;
-        if (to === from && begin === 0) return value;
-        return b.backAlong(value, rank, axis, { from, to }, (i) => [[source(i - begin, from), 1]]);
-      }, g),
-    ];
-  }
+  const source = sources[c.text('mode', 'constant')];
   // Padding by a negative number cuts, and the other way round.
-  const negative = (list: readonly number[]) => list.map((n) => 0 - n);
-  return [b.pad(g, negative(begins), negative(ends))];
+  const negative = (list: readonly number[]) => list.map((n) => -n);
+  if (!source) return [b.pad(g, negative(begins), negative(ends))];
+  return [
+    c.fixed(x[0]!).reduce((value, from, axis) => {
+      const begin = begins[axis]!;
+      const to = from + begin + ends[axis]!;
+      if (to === from && begin === 0) return value;
+      return b.backAlong(value, rank, axis, { from, to }, (i) => [[source(i - begin, from), 1]]);
+    }, g),
+  ];
 };
 
 const tile: Rule = (c) => {
-  const { b, x, g } = c;
-  const shape = c.shape(x[0]!);
-  const repeats = c.constant(1);
-  if (!repeats) return c.refuse('its repeats are not constant');
+  const shape = c.shape(c.x[0]!);
+  const repeats = numbersOf(c, 1)!;
   const split = shape.flatMap((extent, i) => [repeats[i]!, extent]);
   const axes = range(shape.length).map((i) => 2 * i);
-  return [b.sum(b.shaped(g, split), axes, 0)];
+  return [c.b.sum(c.b.shaped(c.g, split), axes, 0)];
 };
 
 /** Gradients by operator; those of windows are apart. Everything that is emitted has a kernel on every provider, GPUs included. */
@@ -494,10 +423,10 @@ export const rules: Readonly<Record<string, Rule>> = {
     b.where(b.greater(x, 0), g, b.mul(g, b.add(y, c.float('alpha', 1)))),
   ),
   Clip: unary((b, x, y, g) => b.where(b.node('Equal', [x, y]), g, 0)),
-  HardSigmoid: unary((b, _, y, g, c) => {
-    const inside = b.where(b.greater(1, y), b.scale(g, c.float('alpha', 0.2)), 0);
-    return b.where(b.greater(y, 0), inside, 0);
-  }),
+  // Between 0 and 1 a number is greater than its square.
+  HardSigmoid: unary((b, _, y, g, c) =>
+    b.where(b.greater(y, b.mul(y, y)), b.scale(g, c.float('alpha', 0.2)), 0),
+  ),
   HardSwish: unary((b, x, _, g) => {
     const inside = b.mul(g, b.add(b.mul(x, 1 / 3), 0.5));
     return b.where(b.greater(x, -3), b.where(b.greater(x, 3), g, inside), 0);
@@ -513,10 +442,11 @@ export const rules: Readonly<Record<string, Rule>> = {
       const density = mul(b.exp(mul(square, -0.5)), 1 / Math.sqrt(2 * Math.PI));
       return mul(g, add(cdf, mul(x, density)));
     }
-    const k = Math.sqrt(2 / Math.PI);
-    const t = b.node('Tanh', [mul(mul(x, k), add(1, mul(square, 0.044715)))]);
-    const inner = mul(sub(1, mul(t, t)), add(k, mul(square, 3 * 0.044715 * k)));
-    return mul(g, mul(0.5, add(add(1, t), mul(x, inner))));
+    // x · sigmoid(2u), which is x · (1 + tanh u) / 2.
+    const k = 2 * Math.sqrt(2 / Math.PI);
+    const s = b.node('Sigmoid', [mul(x, add(k, mul(square, 0.044715 * k)))]);
+    const slope = add(k, mul(square, 3 * 0.044715 * k));
+    return mul(mul(g, s), add(1, mul(mul(x, sub(1, s)), slope)));
   }),
   Softplus: unary((b, x, _, g) => b.mul(g, b.node('Sigmoid', [x]))),
   Softmax: unary((b, _, y, g, c) => b.mul(y, b.sub(g, b.sum(b.mul(g, y), [axisFrom(c, -1)])))),
@@ -524,7 +454,7 @@ export const rules: Readonly<Record<string, Rule>> = {
   LayerNormalization: layerNorm(true),
   RMSNormalization: layerNorm(false),
   BatchNormalization: batchNorm,
-  InstanceNormalization: instanceNorm,
+  InstanceNormalization: groupNorm,
   GroupNormalization: groupNorm,
   MatMul: matMul,
   Gemm: gemm,
@@ -562,8 +492,8 @@ export const rules: Readonly<Record<string, Rule>> = {
   ReduceMin: reduction(extremeOver),
   ReduceSumSquare: reduction(({ b, g }, x) => b.mul(x, b.mul(g, 2))),
   ReduceL2: reduction(({ b, g }, x, y) => b.mul(x, b.div(g, y))),
-  GlobalAveragePool: globally(meanOver),
-  GlobalMaxPool: globally(extremeOver),
+  GlobalAveragePool: globally('ReduceMean'),
+  GlobalMaxPool: globally('ReduceMax'),
   CumSum: (c) => {
     const attributes = { exclusive: c.int('exclusive', 0), reverse: 1 - c.int('reverse', 0) };
     return [c.b.node('CumSum', [c.g, c.x[1]!], attributes)];

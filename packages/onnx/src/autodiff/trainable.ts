@@ -2,28 +2,27 @@ import type { InferenceSession } from 'onnxruntime-common';
 import { OnnxModelError } from '../errors.js';
 import type { Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
-import { attributeOf } from '../model/nodes.js';
 import type { Model, Node, ValueInfo } from '../model/schema.js';
 import {
+  byName,
   elementTypes,
   list,
   makeValueInfo,
   shapeOf,
   sizeOf,
   toldOf,
-  toNumber,
-  withFloatValues,
 } from '../model/tensors.js';
 import type { OrtModule } from '../runtime.js';
 import type { GradientModel } from '../training-model.js';
-import { isChosen, type NameChoice, type NodeChoice } from './choice.js';
+import { invalidOption, isChosen, type NameChoice, type NodeChoice } from './choice.js';
 import { checkRules, differentiate, pathOf, ruleOf } from './differentiate.js';
 import { Emitter } from './emit.js';
-import { initialValues, random } from './initialize.js';
+import { initialized } from './initialize.js';
 import type { Loss } from './losses.js';
-import { probe, settle } from './probe.js';
+import { lower, trainingRules } from './lower.js';
+import { checkTypes, probe, settle, type WholeGraph } from './probe.js';
 import { nothing, rules as ownRules, type Rule } from './rules.js';
-import { trainingGraph } from './training-form.js';
+import { trainingForm } from './training-form.js';
 import { upgrade } from './upgrade.js';
 import { convolutionRules } from './windows.js';
 
@@ -71,32 +70,6 @@ export interface TrainableModel extends Required<GradientModel> {
 
 const PREFIX = 'grad/';
 
-const invalidOption = (option: string, value: unknown, remedy: string) => {
-  const shown = typeof value === 'function' ? 'a function' : value;
-  const message = `'${option}' is ${shown}; ${remedy}.`;
-  return new OnnxModelError('invalid-option', message, option, value);
-};
-
-/** Nodes that some providers lack, in others' terms. */
-function lowered(b: Emitter, node: Node): boolean {
-  const [x = '', ...rest] = node.input ?? [];
-  const [output = ''] = node.output ?? [];
-  if (node.domain) return false;
-  if (node.opType === 'LogSoftmax') {
-    const axis = b.integers(toNumber(attributeOf(node, 'axis').i ?? -1));
-    const shifted = b.sub(x, b.node('ReduceMax', [x, axis], { keepdims: 1 }));
-    const sum = b.node('ReduceSum', [b.exp(shifted), axis], { keepdims: 1 });
-    b.node('Sub', [shifted, b.node('Log', [sum])], {}, output);
-    return true;
-  }
-  if (/^(Sum|Mean)$/.test(node.opType!)) {
-    const sum = rest.reduce((a, v) => b.add(a, v), x);
-    b.node('Mul', [sum, node.opType === 'Sum' ? 1 : 1 / (rest.length + 1)], {}, output);
-    return true;
-  }
-  return false;
-}
-
 /**
  * Makes a forward model trainable: appends a loss and its gradients with respect to the parameters, in
  * ordinary operators. Reverse-mode differentiation; shapes come from one or two runs on zeros.
@@ -110,7 +83,7 @@ export async function makeTrainable(
     loss,
     trainable,
     recompute = [],
-    trainingForm = [],
+    trainingForm: forms = [],
     seed = 0,
     initialize,
     dimensions = {},
@@ -123,173 +96,133 @@ export async function makeTrainable(
     throw invalidOption(option, value, 'makeTrainable has no such option');
   }
   if (!ort) {
-    throw invalidOption(
-      'ort',
-      ort,
-      "give the runtime, as from import * as ort from 'onnxruntime-web'",
-    );
+    const remedy = "give the runtime, as from import * as ort from 'onnxruntime-web'";
+    throw invalidOption('ort', ort, remedy);
   }
   if (typeof loss !== 'string' && !loss?.append) {
-    throw invalidOption(
-      'loss',
-      loss,
-      'give meanSquaredError() or another loss, or the name of a value',
-    );
+    const remedy = 'give meanSquaredError() or another loss, or the name of a value';
+    throw invalidOption('loss', loss, remedy);
   }
   const given = source instanceof Uint8Array ? decodeModel(source) : source;
   if (!given?.graph) {
     const message = `The model is ${given}; give the bytes of an .onnx file, or what decodeModel returns.`;
     throw new OnnxModelError('unsupported-model', message, 'model', given);
   }
-  const raised = upgrade(given, PREFIX);
-  const { opset, constants } = raised;
-  const forward = settle(raised.model, dimensions);
-  const forms = [trainingForm].flat() as NodeChoice[];
-  const before = forward.graph!;
-  const mode = trainingGraph(new Emitter(`${PREFIX}training/`), before, ownRules, forms, seed);
-  const { node: own = [], initializer: values = [], input = [] } = mode.graph;
-  const graph = { ...before, node: own, initializer: values, input };
-  const evaluated = () => ({ ...forward, graph: mode.probed(graph) });
-
-  const all = { ...ownRules, ...convolutionRules, ...mode.rules, ...rules };
-  /** Nothing is looked for behind outputs that have no gradient. */
-  const isStop = (node: Node) => ruleOf(node, all) === nothing;
-
-  const half = (graph.initializer ?? []).find(({ dataType }) => dataType === elementTypes.float16);
-  if (half) {
-    const message = `'${half.name}' is float16; give the model in float32.`;
-    throw new OnnxModelError('unsupported-model', message, half.name, 'float16');
-  }
+  const { model, opset, constants } = upgrade(given, PREFIX);
+  const plain = settle(model, dimensions);
+  checkTypes(plain.graph);
+  const builder = new Emitter(PREFIX);
+  const form = trainingForm(builder, plain.graph, forms, seed);
+  const forward = { ...plain, graph: { ...plain.graph, node: form.inference } };
+  const { graph } = forward;
+  graph.initializer = form.initializer;
 
   // The loss is a part of the graph like any other.
-  const lossBuilder = new Emitter(`${PREFIX}loss/`);
-  const extra: ValueInfo[] = [];
-  let lossValue: Value;
-  const known = new Set((graph.node ?? []).flatMap(({ output = [] }) => output));
-  const outputs = (given.graph?.output ?? []).map(({ name = '' }) => name);
-  const target =
-    typeof loss === 'string' ? loss : (loss.output ?? (outputs.length === 1 ? outputs[0]! : ''));
-  if (!known.has(target)) {
-    const message = `The loss is to be taken of '${target}', which is no value of the model; its outputs are ${list(outputs)}.`;
+  const lossPart = new Emitter(`${PREFIX}loss/`);
+  const lossInputs: ValueInfo[] = [];
+  const withLoss = (node: Node[]): WholeGraph => ({
+    ...graph,
+    node: [...node, ...lossPart.nodes],
+    initializer: [...graph.initializer, ...lossPart.constants.values()],
+    input: [...graph.input, ...lossInputs],
+  });
+  const probed = () => probe(ort, { ...forward, graph: withLoss(form.probed) }, sessionOptions);
+
+  const outputs = graph.output.map(({ name = '' }) => name);
+  const only = outputs.length === 1 ? outputs[0]! : '';
+  const target = typeof loss === 'string' ? loss : (loss.output ?? only);
+  if (!form.training.some(({ output = [] }) => output.includes(target))) {
+    const message = `'${target}' is no value of the model; its outputs are ${list(outputs)}.`;
     throw new OnnxModelError('unknown-value', message, target);
   }
 
-  const held = new Map((graph.initializer ?? []).map((t) => [t.name ?? '', t]));
+  const held = byName(graph.initializer);
   const statistics = new Set(
-    (graph.node ?? []).flatMap(({ opType, input = [] }) =>
+    graph.node.flatMap(({ opType, input = [] }) =>
       opType === 'BatchNormalization' ? input.slice(3) : [],
     ),
   );
-  const choices = trainable === undefined ? undefined : ([trainable].flat() as Choice[]);
-  for (const choice of choices ?? []) {
+  const bare = !given.graph.initializer?.length;
+  const usual = (name: string, shape: readonly number[]) =>
+    held.get(name)!.dataType === elementTypes.float32 &&
+    sizeOf(shape) > 1 &&
+    (bare || !constants.has(name)) &&
+    !statistics.has(name);
+  const choices = [trainable ?? usual].flat() as Choice[];
+  for (const choice of choices) {
     if (typeof choice === 'string' && !held.has(choice)) {
       const message = `'${choice}' is no initializer of the model; those are ${list(held.keys())}.`;
       throw new OnnxModelError('unknown-value', message, choice);
     }
   }
-  const bare = !given.graph?.initializer?.length;
-  const candidates = new Set(
-    [...held.values()]
-      .filter((tensor) => {
-        const { name = '', dataType } = tensor;
-        const shape = shapeOf(tensor);
-        if (choices) return choices.some((choice) => isChosen(choice, name, shape));
-        return (
-          dataType === elementTypes.float32 &&
-          sizeOf(shape) > 1 &&
-          (!constants.has(name) || bare) &&
-          !statistics.has(name)
-        );
-      })
-      .map(({ name = '' }) => name),
+  const candidates = [...held].flatMap(([name, tensor]) =>
+    choices.some((choice) => isChosen(choice, name, shapeOf(tensor))) ? name : [],
   );
-  const reached = pathOf(graph, candidates, target, isStop);
-  checkRules(reached.nodes, all, opset);
-  if (![...candidates].some((name) => reached.values.has(name))) {
+
+  const all = { ...ownRules, ...convolutionRules, ...trainingRules, ...rules };
+  /** What the value depends on, through nodes that all have rules. */
+  const reached = (value: Value, from: readonly string[], stops: (node: Node) => boolean) => {
+    const path = pathOf(withLoss(form.training), new Set(from), value, stops);
+    checkRules(path.nodes, all, opset);
+    return path.values;
+  };
+  /** Those that it depends on; nothing is looked for behind outputs that have no gradient. */
+  const trained = (value: Value) => {
+    const values = reached(value, candidates, (node) => ruleOf(node, all) === nothing);
+    return candidates.filter((name) => values.has(name));
+  };
+  if (trained(target).length === 0) {
     // Perhaps all parameters are inside of a node's subgraphs.
-    const inputs = (graph.input ?? []).map(({ name = '' }) => name);
-    const whole = new Set([...inputs, ...held.keys()]);
-    checkRules(pathOf(graph, whole, target, () => false).nodes, all, opset);
-    const message = 'The loss depends on no trainable parameter; look at `trainable` and `loss`.';
-    throw new OnnxModelError('invalid-option', message, 'trainable');
+    reached(target, [...byName(graph.input).keys(), ...held.keys()], () => false);
+    const remedy = 'the loss depends on no such parameter; choose others, or look at `loss`';
+    throw invalidOption('trainable', trainable, remedy);
   }
 
   // Everything is checked that can be without running. The output's shape decides the loss's inputs.
-  if (typeof loss === 'string') lossValue = loss;
-  else {
-    const { shapes } = await probe(ort, evaluated(), sessionOptions);
-    const symbols = new Map<string, string>();
-    for (const info of graph.input ?? []) {
-      toldOf(info).dims?.forEach(({ dimParam }, axis) => {
-        const extent = shapes.get(info.name!)![axis]!;
-        if (dimParam && typeof extent !== 'number') symbols.set(String(extent.probes), dimParam);
-      });
-    }
-    const shape = shapes
-      .get(target)!
-      .map((e, i) =>
-        typeof e === 'number' ? e : (symbols.get(String(e.probes)) ?? `${target}:${i}`),
-      );
-    lossValue = loss.append(lossBuilder, target, extra, shape);
+  let lossValue = target;
+  if (typeof loss !== 'string') {
+    const infos = byName(graph.input);
+    const shape = (await probed()).shapes.get(target)!.map((extent, axis) => {
+      if (typeof extent === 'number') return extent;
+      const symbol = toldOf(infos.get(extent.of) ?? {}).dims?.[extent.axis]?.dimParam;
+      return symbol ?? `${target}:${axis}`;
+    });
+    lossValue = loss.append(lossPart, target, lossInputs, shape);
   }
-  graph.node = [...(graph.node ?? []), ...lossBuilder.nodes];
-  graph.initializer = [...(graph.initializer ?? []), ...lossBuilder.constants.values()];
-  graph.input = [...(graph.input ?? []), ...extra];
-
-  const path = pathOf(graph, candidates, lossValue, isStop);
-  const wanted = new Set([...candidates].filter((name) => path.values.has(name)));
-  const missed = [...candidates].find((name) => !wanted.has(name) && choices?.includes(name));
+  const wanted = trained(lossValue);
+  const missed = candidates.find((name) => !wanted.includes(name) && choices.includes(name));
   if (missed !== undefined) {
-    const message = `The loss does not depend on '${missed}'; leave it out of \`trainable\`.`;
-    throw new OnnxModelError('invalid-option', message, 'trainable', missed);
+    throw invalidOption('trainable', missed, 'leave it out, since the loss does not depend on it');
   }
-  checkRules(path.nodes, all, opset);
-  const probed = await probe(ort, evaluated(), sessionOptions);
-  const builder = new Emitter(PREFIX);
-  const found = differentiate(builder, graph, {
+  const known = await probed();
+  const whole = withLoss(form.training);
+  const found = differentiate(builder, whole, {
     loss: lossValue,
-    wanted,
-    probed,
+    wanted: new Set(wanted),
+    probed: known,
     rules: all,
     opset,
-    recompute: [recompute].flat() as NodeChoice[],
+    recompute,
   });
 
-  const names = [...wanted].filter((name) => found.has(name));
-  let initializer = graph.initializer;
-  if (initialize !== undefined) {
-    const next = random(initialize);
-    initializer = initializer.map((t) =>
-      names.includes(t.name ?? '')
-        ? withFloatValues(t, initialValues(t.name!, shapeOf(t), given.graph!, next))
-        : t,
-    );
-  }
+  const names = wanted.filter((name) => found.has(name));
+  if (initialize !== undefined) graph.initializer = initialized(graph, names, initialize);
   const low = new Emitter(`${PREFIX}lowered/`);
-  const shape = (value: Value) => probed.shapes.get(value)!;
-  const nodes = [...graph.node, ...builder.nodes].flatMap((node) => {
-    const start = low.nodes.length;
-    const done = mode.lower(low, node, shape) || lowered(low, node);
-    return done ? low.nodes.slice(start) : [node];
-  });
-  const plain = { ...graph, node: own, input, initializer: initializer.slice(0, values.length) };
+  const node = [...whole.node, ...builder.nodes].flatMap((one) =>
+    lower(low, one, (value) => known.shapes.get(value)!),
+  );
+  const { input, initializer } = withLoss([]);
+  initializer.push(...low.constants.values(), ...builder.constants.values());
+  const output = [
+    makeValueInfo(lossValue, 'float32', known.shapes.get(lossValue) as number[]),
+    ...graph.output.filter(({ name }) => name !== lossValue),
+  ];
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
-    carried: mode.carried,
-    averaged: mode.averaged,
-    forward: { ...forward, graph: mode.inference(plain) },
-    model: {
-      ...forward,
-      graph: {
-        ...graph,
-        node: nodes,
-        initializer: [...initializer, ...low.constants.values(), ...builder.constants.values()],
-        output: [
-          makeValueInfo(lossValue, 'float32', probed.shapes.get(lossValue) as number[]),
-          ...(graph.output ?? []).filter(({ name }) => name !== lossValue),
-        ],
-      },
-    },
+    carried: form.carried,
+    averaged: form.averaged,
+    forward,
+    model: { ...forward, graph: { ...graph, node, initializer, input, output } },
   };
 }

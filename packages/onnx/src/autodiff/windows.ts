@@ -1,6 +1,7 @@
 import type { Value } from '../graph.js';
+import { sizeOf } from '../model/tensors.js';
 import { type Emitter, range, same } from './emit.js';
-import { channelSum, type Rule, type RuleContext } from './rules.js';
+import { channelSum, extentOf, type Rule, type RuleContext } from './rules.js';
 
 /** A spatial axis along which the window of a convolution or a pool slides. */
 interface Axis {
@@ -46,79 +47,71 @@ const attributesOf = (axes: readonly Axis[], group: number) => ({
   pads: [...axes.map(({ begin }) => begin), ...axes.map(({ end }) => Math.max(0, end))],
 });
 
-/** Padding of the spatial axes, which begin at 2. */
-const pad = (
-  b: Emitter,
-  value: Value,
-  begins: readonly number[],
-  ends: readonly number[],
-  fill = 0,
-) => b.pad(value, [0, 0, ...begins], [0, 0, ...ends], fill);
+/** Pads the image, as far as the windows reach; `behind` it come so many further axes. */
+const padded = (b: Emitter, value: Value, axes: readonly Axis[], fill: number, behind = 0) =>
+  b.pad(
+    value,
+    [0, 0, ...axes.map(({ begin }) => begin), ...range(behind).fill(0)],
+    [0, 0, ...axes.map(({ end }) => Math.max(0, end)), ...range(behind).fill(0)],
+    fill,
+  );
 
-/** The image with padding, as far as the windows reach; and its extents then. */
-function padded(b: Emitter, value: Value, axes: readonly Axis[], fill: number) {
-  const begins = axes.map(({ begin }) => begin);
-  const ends = axes.map(({ end }) => Math.max(0, end));
-  return {
-    value: pad(b, value, begins, ends, fill),
-    extents: axes.map(({ image }, i) => begins[i]! + image + ends[i]!),
-  };
-}
+/** Adds to the image what no window reaches, as zeros; or cuts it off. */
+const unreached = (b: Emitter, value: Value, axes: readonly Axis[], sign: 1 | -1) =>
+  b.pad(value, range(axes.length + 2).fill(0), [
+    0,
+    0,
+    ...axes.map(({ end }) => sign * Math.max(0, -end)),
+  ]);
 
-/** What one element of the window sees along an axis: strided, unless that is all there is. */
+/** What one element of the window sees along axis `at`: strided, unless that is all there is. */
 function atTap(
   b: Emitter,
   value: Value,
   at: number,
-  { places, stride, dilation }: Axis,
-  extent: number,
+  { places, kernel, stride, dilation, end }: Axis,
   tap: number,
 ): Value {
+  if (kernel === 1 && stride === 1 && end >= 0) return value;
   const start = tap * dilation;
-  const end = start + (places - 1) * stride + 1;
-  const whole = start === 0 && end === extent && stride === 1;
-  return whole ? value : b.cut(value, [at], [start], [end], [stride]);
+  return b.cut(value, [at], [start], [start + (places - 1) * stride + 1], [stride]);
 }
 
 /** The transposed convolution: what stands at the places, spread over the image by the window. */
-function spread(b: Emitter, value: Value, weights: Value, axes: readonly Axis[], group = 1): Value {
-  const made = b.node('ConvTranspose', [value, weights], attributesOf(axes, group));
-  // Zeros where windows stop before the image's end.
-  const ends = axes.map(({ end }) => Math.max(0, -end));
-  return pad(
-    b,
-    made,
-    axes.map(() => 0),
-    ends,
-  );
-}
+const spread = (b: Emitter, value: Value, weights: Value, axes: readonly Axis[], group = 1) =>
+  unreached(b, b.node('ConvTranspose', [value, weights], attributesOf(axes, group)), axes, 1);
 
-const product = (extents: readonly number[]) => extents.reduce((a, b) => a * b, 1);
+/** The groups of a convolution, and how many channels each has in the image and at the places. */
+interface Channels {
+  readonly group: number;
+  readonly inputs: number;
+  readonly outputs: number;
+}
 
 /**
  * The gradient of a convolution's weights [outputs, inputs, …], as one product for each group.
- * @param inputs channels of the image in a group; `outputs` those of the places
  */
 function weightGradient(
   b: Emitter,
   image: Value,
   places: Value,
   axes: readonly Axis[],
-  { group, inputs, outputs }: { group: number; inputs: number; outputs: number },
+  { group, inputs, outputs }: Channels,
 ): Value {
   const kernel = axes.map((axis) => axis.kernel);
   // The batch goes last, so that what is cut out lies in long runs; then one axis after the other.
   const perm = [1, ...range(axes.length, 2), 0];
-  const { value, extents } = padded(b, image, axes, 0);
+  const extents = axes.map((axis) => axis.image);
+  const grouped = b.reshape(b.transpose(image, perm), [group, inputs, ...extents, -1]);
   const columns = axes.reduceRight(
     (from, axis, i) =>
       b.concatOn(
-        range(axis.kernel).map((tap) => atTap(b, from, i + 2, axis, extents[i]!, tap)),
+        range(axis.kernel).map((tap) => atTap(b, from, i + 2, axis, tap)),
         1,
       ),
-    b.reshape(b.transpose(value, perm), [group, inputs, ...extents, -1]),
+    padded(b, grouped, axes, 0, 1),
   );
-  const taps = product(kernel);
+  const taps = sizeOf(kernel);
   const rows = b.reshape(b.transpose(places, perm), [group * outputs, -1]);
   const products =
     group === 1
@@ -131,53 +124,49 @@ function weightGradient(
   return b.reshape(b.transpose(kernels, [0, 3, 2, 1]), [group * outputs, inputs, ...kernel]);
 }
 
-/** The groups of a convolution, and how many channels each has in the image and at the places. */
-function channelsOf(c: RuleContext, image: Value, places: Value) {
-  const group = c.int('group', 1);
-  const [inputs, outputs] = [c.fixed(image, 1)[0]! / group, c.fixed(places, 1)[0]! / group];
-  return { group, inputs, outputs };
-}
-
-const bias = (c: RuleContext) => () => channelSum(c.b, c.g, c.shape(c.y[0]!).length);
-
-const conv: Rule = (c) => {
-  const { b, x, y, g } = c;
-  const axes = axesOf(c, x[0]!, y[0]!, c.fixed(x[1]!).slice(2));
-  const channels = channelsOf(c, x[0]!, y[0]!);
-  const { group, inputs, outputs: m } = channels;
-  const dx = () => {
-    if (group === 1 || inputs > 1 || m === 1) return spread(b, g, x[1]!, axes, group);
-    // Native WebGPU is silently wrong for groups with several inputs and one output: one at a time there.
-    const one = (k: number) => {
-      const [from, to] = [[k * m], [(k + 1) * m]];
-      return spread(b, b.cut(g, [1], from, to), b.cut(x[1]!, [0], from, to), axes);
-    };
-    return b.concatOn(range(group).map(one), 1);
+/**
+ * A convolution takes an image to places, and a transposed one places to an image.
+ * @param back the gradient of the first input
+ */
+const convolution =
+  (
+    transposed: boolean,
+    back: (c: RuleContext, axes: readonly Axis[], channels: Channels) => Value,
+  ): Rule =>
+  (c) => {
+    const { b, x, y, g } = c;
+    const [image, places] = transposed ? [y[0]!, x[0]!] : [x[0]!, y[0]!];
+    const axes = axesOf(c, image, places, c.fixed(x[1]!).slice(2));
+    const group = c.int('group', 1);
+    const inputs = c.fixed(image, 1)[0]! / group;
+    const outputs = c.fixed(places, 1)[0]! / group;
+    const channels = { group, inputs, outputs };
+    const ends = transposed ? [g, x[0]!] : [x[0]!, g];
+    return [
+      () => back(c, axes, channels),
+      () => weightGradient(b, ends[0]!, ends[1]!, axes, channels),
+      () => channelSum(b, g, axes.length + 2),
+    ];
   };
-  return [dx, () => weightGradient(b, x[0]!, g, axes, channels), bias(c)];
-};
 
-const convTranspose: Rule = (c) => {
-  const { b, x, y, g } = c;
+const conv = convolution(false, ({ b, x, g }, axes, { group, inputs, outputs: m }) => {
+  if (group === 1 || inputs > 1 || m === 1) return spread(b, g, x[1]!, axes, group);
+  // Native WebGPU is silently wrong for groups with several inputs and one output: one at a time there.
+  const one = (k: number) => {
+    const [from, to] = [[k * m], [(k + 1) * m]];
+    return spread(b, b.cut(g, [1], from, to), b.cut(x[1]!, [0], from, to), axes);
+  };
+  return b.concatOn(range(group).map(one), 1);
+});
+
+const convTranspose = convolution(true, (c, axes, { group }) => {
   if (c.text('auto_pad', 'NOTSET') !== 'NOTSET' || c.ints('output_shape')) {
     c.refuse('its padding is not explicit');
   }
-  const axes = axesOf(c, y[0]!, x[0]!, c.fixed(x[1]!).slice(2));
-  const channels = channelsOf(c, y[0]!, x[0]!);
-  const dx = () => {
-    // Output beyond all windows has no gradient to give; what was cut off is zero.
-    const part = axes.some(({ end }) => end < 0)
-      ? b.cut(
-          g,
-          range(axes.length, 2),
-          axes.map(() => 0),
-          axes.map(({ image, end }) => image + Math.min(0, end)),
-        )
-      : g;
-    return b.node('Conv', [part, x[1]!], attributesOf(axes, channels.group));
-  };
-  return [dx, () => weightGradient(b, g, x[0]!, axes, channels), bias(c)];
-};
+  // Output beyond all windows has no gradient to give.
+  const reached = unreached(c.b, c.g, axes, -1);
+  return c.b.node('Conv', [reached, c.x[1]!], attributesOf(axes, group));
+});
 
 const maxPool: Rule = (c) => {
   const { b, x, y, g } = c;
@@ -207,25 +196,18 @@ const maxPool: Rule = (c) => {
     return [b.shaped(b.mul(hits, repeated(share)), shape)];
   }
   // Channel by channel, with the taps of the window as channels, the last axis fastest.
-  const { value, extents } = padded(b, x[0]!, axes, -3.4028234663852886e38);
   const single = (one: Value) => b.reshape(one, [-1, 1, ...places]);
   const columns = axes
     .reduce(
       (all, axis, i) =>
-        all.flatMap((one) =>
-          range(axis.kernel).map((tap) => atTap(b, one, i + 2, axis, extents[i]!, tap)),
-        ),
-      [value],
+        all.flatMap((one) => range(axis.kernel).map((tap) => atTap(b, one, i + 2, axis, tap))),
+      [padded(b, x[0]!, axes, -3.4028234663852886e38)],
     )
     .map(single);
   const hits = b.equal(b.concatOn(columns, 1), single(y[0]!));
   const shares = b.mul(hits, b.div(single(g), b.sum(hits, [1])));
   const identity = columns.flatMap((_, i) => columns.map((_, k) => Number(i === k)));
-  const picks = b.reshape(b.cast(b.integers(...identity), 'float32'), [
-    columns.length,
-    1,
-    ...axes.map(({ kernel }) => kernel),
-  ]);
+  const picks = b.floats([columns.length, 1, ...axes.map(({ kernel }) => kernel)], identity);
   return [b.shaped(spread(b, shares, picks, axes), shape)];
 };
 
@@ -247,7 +229,7 @@ const averagePool: Rule = (c) => {
     );
     if (new Set(counts).size === 1) return b.div(sum, counts[0]!);
     const shape = places.map((n, k) => (k === i ? n : 1));
-    return b.div(sum, b.reshape(b.cast(b.integers(...counts), 'float32'), shape));
+    return b.div(sum, b.floats(shape, counts));
   }, c.g);
   const ones = b.expand(1, [1, 1, ...axes.map(({ kernel }) => kernel)]);
   const single = b.reshape(value, [-1, 1, ...places]);
@@ -255,12 +237,14 @@ const averagePool: Rule = (c) => {
 };
 
 /** Where output element `o` of an axis looks, in elements of the input. */
-function coordinate(mode: string, o: number, scale: number, from: number, to: number): number {
-  if (mode === 'asymmetric') return o / scale;
-  if (mode === 'align_corners') return to === 1 ? 0 : (o * (from - 1)) / (to - 1);
-  if (mode === 'pytorch_half_pixel' && to === 1) return 0;
-  return (o + 0.5) / scale - 0.5;
-}
+const coordinates: Readonly<
+  Record<string, (o: number, scale: number, from: number, to: number) => number>
+> = {
+  asymmetric: (o, scale) => o / scale,
+  align_corners: (o, _, from, to) => (to === 1 ? 0 : (o * (from - 1)) / (to - 1)),
+  half_pixel: (o, scale) => (o + 0.5) / scale - 0.5,
+  pytorch_half_pixel: (o, scale, _, to) => (to === 1 ? 0 : (o + 0.5) / scale - 0.5),
+};
 const roundings: Readonly<Record<string, (v: number) => number>> = {
   round_prefer_floor: (v) => Math.ceil(v - 0.5),
   round_prefer_ceil: (v) => Math.floor(v + 0.5),
@@ -274,23 +258,21 @@ const resize: Rule = (c) => {
   const [small, large] = [c.shape(x[0]!), c.shape(y[0]!)];
   const mode = c.text('mode', 'nearest');
   const transform = c.text('coordinate_transformation_mode', 'half_pixel');
-  const known = ['asymmetric', 'align_corners', 'pytorch_half_pixel', 'half_pixel'];
-  if (mode === 'cubic' || c.int('antialias', 0) || !known.includes(transform)) {
-    c.refuse(`its mode "${mode}" with "${transform}" has no rule`);
+  const coordinate = coordinates[transform];
+  if (mode === 'cubic' || c.int('antialias', 0) || !coordinate) {
+    return c.refuse(`its mode "${mode}" with "${transform}" has no rule`);
   }
   const scales = c.constant(2);
   const rounding = roundings[c.text('nearest_mode', 'round_prefer_floor')]!;
   return [
-    large.reduce<Value>((value, to, axis) => {
-      const from = small[axis]!;
-      if (typeof to !== 'number' || typeof from !== 'number') {
-        return same(to, from) ? value : c.refuse('it resizes an axis that is not fixed');
-      }
+    large.reduce<Value>((value, extent, axis) => {
+      if (typeof extent !== 'number' && same(extent, small[axis]!)) return value;
+      const [from, to] = [extentOf(c, x[0]!, axis), extentOf(c, y[0]!, axis)];
       const scale = scales?.length === large.length ? scales[axis]! : to / from;
       if (to === from && scale === 1) return value;
       const clamp = (i: number) => Math.min(Math.max(i, 0), from - 1);
       return b.backAlong(value, large.length, axis, { from, to }, (o) => {
-        const at = coordinate(transform, o, scale, from, to);
+        const at = coordinate(o, scale, from, to);
         if (mode === 'nearest') return [[clamp(rounding(at)), 1]];
         const low = Math.floor(at);
         return [

@@ -4,25 +4,15 @@ import { type Field, type Int, isMessage, type MessageName, type Model, schema }
 /** Messages within messages beyond this are refused: no graph is that deep, and no stack endless. */
 const MAX_DEPTH = 100;
 
-/** What a message brought along that its fields don't tell. */
-const extra = Symbol('extra');
-interface Extra {
-  /** Fields that the schema does not name, with their tags. */
-  readonly unknown: { readonly number: number; readonly bytes: Uint8Array }[];
-  /** Repeated numbers that were not written as the schema says: packed, or one by one. */
-  readonly packing: Map<number, boolean>;
-}
-type Message = { [name: string]: unknown; [extra]?: Extra };
-
-/** Varint 0, eight bytes 1, a length and bytes 2, four bytes 5. */
-const wireTypes: Readonly<Record<string, number>> = {
-  int32: 0,
-  int64: 0,
-  uint64: 0,
-  double: 1,
-  float: 5,
+/** Fields that the schema does not name, with their tags. */
+const unknown = Symbol('unknown');
+/** Repeated numbers that were not written as the schema says: packed, or one by one. */
+const packing = Symbol('packing');
+type Message = {
+  [name: string]: unknown;
+  [unknown]?: { readonly number: number; readonly bytes: Uint8Array }[];
+  [packing]?: Map<number, boolean>;
 };
-const wireType = (type: Field['type']) => wireTypes[type] ?? 2;
 
 /** Arrays of numbers that are written as they lie in memory: little-endian wherever JavaScript runs today. */
 const reals: Readonly<Record<string, Float32ArrayConstructor | Float64ArrayConstructor>> = {
@@ -30,108 +20,28 @@ const reals: Readonly<Record<string, Float32ArrayConstructor | Float64ArrayConst
   double: Float64Array,
 };
 
+/** `offset` is where in the file it shows; -1 when writing. */
+function refuse(what: string, why: string, offset: number, value?: unknown): never {
+  throw new OnnxFormatError(`${what} ${why}`, offset, what, value);
+}
+
+function checkDepth(name: MessageName, depth: number, offset: number): void {
+  if (depth > MAX_DEPTH) refuse(name, `is nested more than ${MAX_DEPTH} deep`, offset);
+}
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-class Reader {
-  at = 0;
-  constructor(readonly bytes: Uint8Array) {}
+const exact = (value: bigint): Int => (Number.isSafeInteger(Number(value)) ? Number(value) : value);
 
-  varint(end: number, what: string): bigint | number {
-    const start = this.at;
-    let low = 0;
-    let scale = 1;
-    // Seven bytes fit in a number's 53 bits.
-    for (let i = 0; i < 7; i++) {
-      const byte = this.byte(end, start, what);
-      low += (byte & 0x7f) * scale;
-      if (byte < 0x80) return low;
-      scale *= 128;
-    }
-    let value = BigInt(low);
-    for (let i = 7; i < 10; i++) {
-      const byte = this.byte(end, start, what);
-      value |= BigInt(byte & 0x7f) << BigInt(7 * i);
-      if (byte < 0x80) {
-        if (value >> 64n) break;
-        return value;
-      }
-    }
-    throw new OnnxFormatError(`${what} has more than 64 bits`, start, what);
-  }
-
-  byte(end: number, start: number, what: string): number {
-    if (this.at >= end) throw new OnnxFormatError(`${what} is cut short`, start, what);
-    return this.bytes[this.at++]!;
-  }
-
-  /** Where a value ends, which must be within its message; `at` is where it begins then. */
-  stop(end: number, wire: number, start: number, what: string): number {
-    if (wire === 0) {
-      const { at } = this;
-      this.varint(end, what);
-      const stop = this.at;
-      this.at = at;
-      return stop;
-    }
-    const length = wire === 2 ? this.varint(end, what) : wire === 1 ? 8 : 4;
-    if (length > end - this.at) {
-      const why = `${what} is ${length} bytes long where ${end - this.at} are left`;
-      throw new OnnxFormatError(why, start, what, length);
-    }
-    return this.at + Number(length);
-  }
-}
-
-const exact = (value: bigint | number): Int =>
-  typeof value === 'number' || value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER
-    ? value
-    : Number(value);
-
-function integer(value: bigint | number, type: Field['type'], at: number, what: string): Int {
-  if (type === 'uint64') return exact(value);
+function integer(value: Int, { type, what }: Field, start: number): Int {
+  if (type === 'uint64') return value;
   const signed = typeof value === 'number' ? value : exact(BigInt.asIntN(64, value));
   if (type === 'int64') return signed;
-  // Five bytes with the top bit set are how some writers put a negative 32-bit number.
-  if (signed >= 2 ** 31 && signed < 2 ** 32) return Number(signed) - 2 ** 32;
   if (signed < -(2 ** 31) || signed >= 2 ** 32) {
-    throw new OnnxFormatError(`${what} is ${signed}, beyond 32 bits`, at, what, signed);
+    refuse(what, `is ${signed}, beyond 32 bits`, start, signed);
   }
-  return signed;
-}
-
-/** The values of a field that lie from the reader's place to `stop`: of one that is packed several. */
-function decodeValues(
-  reader: Reader,
-  { type }: Field,
-  stop: number,
-  start: number,
-  what: string,
-): ArrayLike<unknown> {
-  const { at } = reader;
-  const bytes = reader.bytes.subarray(at, stop);
-  if (type === 'bytes') return [bytes];
-  if (type === 'string') {
-    try {
-      return [utf8.decode(bytes)];
-    } catch {
-      throw new OnnxFormatError(`${what} is not UTF-8`, at, what);
-    }
-  }
-  const Reals = reals[type];
-  if (Reals) {
-    if (bytes.length % Reals.BYTES_PER_ELEMENT !== 0) {
-      const why = `${what} is ${bytes.length} bytes long`;
-      throw new OnnxFormatError(why, start, what, bytes.length);
-    }
-    // A copy, as typed arrays need an aligned start; a Buffer's slice would be none.
-    return new Reals(new Uint8Array(bytes).buffer);
-  }
-  const values: Int[] = [];
-  while (reader.at < stop) {
-    const where = reader.at;
-    values.push(integer(reader.varint(stop, what), type, where, what));
-  }
-  return values;
+  // Five bytes with the top bit set are how some writers put a negative 32-bit number.
+  return Number(signed) | 0;
 }
 
 /** What came piece by piece, as one list. The usual case, a tensor's values in one piece, costs nothing. */
@@ -141,196 +51,114 @@ function joined({ type }: Field, pieces: readonly ArrayLike<unknown>[]): unknown
   return reals[type]?.from(all as number[]) ?? all;
 }
 
-function decodeMessage(
-  reader: Reader,
-  name: MessageName,
-  end: number,
-  depth: number,
-  message: Message,
-): Message {
-  if (depth > MAX_DEPTH) {
-    throw new OnnxFormatError(`${name} is nested more than ${MAX_DEPTH} deep`, reader.at, name);
-  }
-  const lists = new Map<Field, ArrayLike<unknown>[]>();
-  while (reader.at < end) {
-    const start = reader.at;
-    const tag = Number(reader.varint(end, 'a tag'));
-    const [number, wire] = [Math.floor(tag / 8), tag % 8];
-    if (number === 0 || number >= 2 ** 29) {
-      throw new OnnxFormatError(`${name} has a field with number ${number}`, start, name, number);
-    }
-    const field = schema[name].find((candidate) => candidate.number === number);
-    const what = field ? `${name}.${field.name}` : `field ${number} of ${name}`;
-    const expected = field && wireType(field.type);
-    const fits = field
-      ? wire === expected || (wire === 2 && field.repeated)
-      : wire < 3 || wire === 5;
-    if (!fits) {
-      const why = `${what} has wire type ${wire}${field ? `, not ${expected}` : ''}`;
-      throw new OnnxFormatError(why, start, what, wire);
-    }
-    const stop = reader.stop(end, wire, start, what);
-    if (!field) {
-      extraOf(message).unknown.push({ number, bytes: reader.bytes.slice(start, stop) });
-    } else {
-      const { name: key, type, repeated, packed } = field;
-      let values: ArrayLike<unknown>;
-      if (isMessage(type)) {
-        const into = repeated ? {} : ((message[key] ?? {}) as Message);
-        values = [decodeMessage(reader, type, stop, depth + 1, into)];
-      } else values = decodeValues(reader, field, stop, start, what);
-      if (repeated) {
-        if (expected !== 2 && (wire === 2) !== packed) {
-          extraOf(message).packing.set(number, wire === 2);
-        }
-        const before = message[key] as ArrayLike<unknown> | undefined;
-        const list = lists.get(field) ?? (before ? [before] : []);
-        lists.set(field, list);
-        list.push(values);
-      } else message[key] = values[0];
-    }
-    reader.at = stop;
-  }
-  for (const [field, pieces] of lists) message[field.name] = joined(field, pieces);
-  return message;
-}
-
-function extraOf(message: Message): Extra {
-  message[extra] ??= { unknown: [], packing: new Map() };
-  return message[extra];
-}
-
 /**
  * Reads an ONNX file. Fields that the schema does not name are kept and written again. Bytes of the
  * file are shared, not copied: `rawData` and other bytes look into it.
  * @throws OnnxFormatError with the offset, for anything that is no protobuf message of this schema.
  */
 export function decodeModel(bytes: Uint8Array): Model {
-  return decodeMessage(new Reader(bytes), 'Model', bytes.length, 0, {}) as Model;
-}
+  let at = 0;
 
-class Writer {
-  bytes = new Uint8Array(1024);
-  at = 0;
+  function varint(end: number, what: string): Int {
+    const start = at;
+    let low = 0;
+    let high = 0;
+    for (let scale = 1; scale < 2 ** 70; scale *= 128) {
+      if (at >= end) refuse(what, 'is cut short', start);
+      const byte = bytes[at++]!;
+      const part = (byte & 0x7f) * scale;
+      // A number has 53 bits: those of seven bytes are exact, and those above them too.
+      if (scale < 2 ** 49) low += part;
+      else high += part;
+      if (byte < 0x80 && high < 2 ** 64) return high ? exact(BigInt(high) + BigInt(low)) : low;
+    }
+    return refuse(what, 'has more than 64 bits', start);
+  }
 
-  room(length: number): void {
-    if (this.at + length <= this.bytes.length) return;
-    const larger = new Uint8Array(Math.max(2 * this.bytes.length, this.at + length));
-    larger.set(this.bytes.subarray(0, this.at));
-    this.bytes = larger;
-  }
-  put(bytes: Uint8Array): void {
-    this.room(bytes.length);
-    this.bytes.set(bytes, this.at);
-    this.at += bytes.length;
-  }
-  varint(value: Int): void {
-    this.room(10);
-    let rest = value;
-    if (rest < 0) rest = BigInt.asUintN(64, BigInt(rest));
-    while (rest >= 128) {
-      if (typeof rest === 'bigint') {
-        this.bytes[this.at++] = Number(rest & 127n) | 128;
-        rest >>= 7n;
-        if (rest <= Number.MAX_SAFE_INTEGER) rest = Number(rest);
-      } else {
-        this.bytes[this.at++] = (rest % 128) | 128;
-        rest = Math.floor(rest / 128);
+  /** The values of a field that lie up to `stop`: of one that is packed several. */
+  function values(field: Field, stop: number, start: number): ArrayLike<unknown> {
+    const { type, what } = field;
+    if (field.wire === 0) {
+      const integers: Int[] = [];
+      while (at < stop) integers.push(integer(varint(stop, what), field, start));
+      return integers;
+    }
+    const content = bytes.subarray(at, stop);
+    if (type === 'bytes') return [content];
+    const Reals = reals[type];
+    if (!Reals) {
+      try {
+        return [utf8.decode(content)];
+      } catch {
+        refuse(what, 'is not UTF-8', at);
       }
     }
-    this.bytes[this.at++] = Number(rest);
+    const { length } = content;
+    if (length % Reals.BYTES_PER_ELEMENT) refuse(what, `is ${length} bytes long`, start, length);
+    // A copy, as typed arrays need an aligned start; a Buffer's slice would be none.
+    return new Reals(new Uint8Array(content).buffer);
   }
-  /** A length, and what `write` writes. */
-  within(write: () => void): void {
-    const start = this.at;
-    write();
-    const length = this.at - start;
-    const before = this.at;
-    this.varint(length);
-    const prefix = this.at - before;
-    const digits = this.bytes.slice(before, this.at);
-    this.bytes.copyWithin(start + prefix, start, before);
-    this.bytes.set(digits, start);
+
+  function decode(name: MessageName, end: number, depth: number, message: Message): Message {
+    checkDepth(name, depth, at);
+    const lists = new Map<Field, ArrayLike<unknown>[]>();
+    while (at < end) {
+      const start = at;
+      const tag = Number(varint(end, 'a tag'));
+      const [number, wire] = [Math.floor(tag / 8), tag % 8];
+      if (number === 0 || number >= 2 ** 29) {
+        refuse(name, `has a field with number ${number}`, start, number);
+      }
+      const field = schema[name][number];
+      const what = field?.what ?? `field ${number} of ${name}`;
+      const fits = field
+        ? wire === field.wire || (wire === 2 && field.repeated)
+        : wire < 3 || wire === 5;
+      if (!fits) {
+        refuse(what, `has wire type ${wire}${field ? `, not ${field.wire}` : ''}`, start, wire);
+      }
+      // A varint is the value itself, or the length of what follows.
+      const given = wire === 1 ? 8 : wire === 5 ? 4 : varint(end, what);
+      const stop = wire === 0 ? at : at + Number(given);
+      if (stop > end) {
+        refuse(what, `is ${given} bytes long where ${end - at} are left`, start, given);
+      }
+      if (!field) {
+        message[unknown] ??= [];
+        message[unknown].push({ number, bytes: bytes.slice(start, stop) });
+      } else {
+        const { name: key, type, repeated, packed } = field;
+        const before = message[key];
+        let pieces: ArrayLike<unknown>;
+        if (wire === 0) pieces = [integer(given, field, start)];
+        else if (isMessage(type)) {
+          const into = repeated ? {} : ((before ?? {}) as Message);
+          pieces = [decode(type, stop, depth + 1, into)];
+        } else pieces = values(field, stop, start);
+        if (repeated) {
+          if (field.wire !== 2 && (wire === 2) !== packed) {
+            message[packing] ??= new Map();
+            message[packing].set(number, wire === 2);
+          }
+          const list = lists.get(field) ?? (before ? [before as ArrayLike<unknown>] : []);
+          lists.set(field, list);
+          list.push(pieces);
+        } else message[key] = pieces[0];
+      }
+      at = stop;
+    }
+    for (const [field, pieces] of lists) message[field.name] = joined(field, pieces);
+    return message;
   }
+
+  return decode('Model', bytes.length, 0, {}) as Model;
 }
 
 const encoder = new TextEncoder();
 
 function wrongValue(what: string, value: unknown, wanted: string): never {
-  const shown = typeof value === 'object' ? Object.prototype.toString.call(value) : String(value);
-  throw new OnnxFormatError(`${what} is ${shown}, not ${wanted}`, -1, what, value);
-}
-
-const limits: Readonly<Record<string, readonly [bigint, bigint]>> = {
-  int32: [-(2n ** 31n), 2n ** 31n - 1n],
-  int64: [-(2n ** 63n), 2n ** 63n - 1n],
-  uint64: [0n, 2n ** 64n - 1n],
-};
-
-function encodeScalar(writer: Writer, type: Field['type'], value: unknown, what: string): void {
-  const Reals = reals[type];
-  if (type === 'string' || type === 'bytes') {
-    if (type === 'string' && typeof value !== 'string') wrongValue(what, value, 'a string');
-    const bytes = type === 'string' ? encoder.encode(value as string) : value;
-    if (!(bytes instanceof Uint8Array)) wrongValue(what, value, 'a Uint8Array');
-    writer.varint(bytes.length);
-    writer.put(bytes);
-  } else if (Reals) {
-    if (typeof value !== 'number') wrongValue(what, value, 'a number');
-    writer.put(new Uint8Array(Reals.of(value).buffer));
-  } else {
-    const [least, most] = limits[type]!;
-    const whole = Number.isSafeInteger(value) || typeof value === 'bigint';
-    if (!whole || (value as Int) < least || (value as Int) > most) {
-      wrongValue(what, value, `an integer of ${type}, beyond 2^53 as a bigint`);
-    }
-    writer.varint(value as Int);
-  }
-}
-
-function encodeField(writer: Writer, owner: string, field: Field, message: Message, depth: number) {
-  const value = message[field.name];
-  if (value === undefined) return;
-  const { number, type, repeated } = field;
-  const what = `${owner}.${field.name}`;
-  const tag = 8 * number + wireType(type);
-  const one = (item: unknown) => {
-    writer.varint(tag);
-    if (!isMessage(type)) return encodeScalar(writer, type, item, what);
-    if (typeof item !== 'object' || item === null) wrongValue(what, item, 'a message');
-    writer.within(() => encodeMessage(writer, type, item as Message, depth + 1));
-  };
-  if (!repeated) return one(value);
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) wrongValue(what, value, 'a list');
-  const items = value as unknown as ArrayLike<unknown> & Iterable<unknown>;
-  const packing = message[extra]?.packing;
-  const packed = wireType(type) !== 2 && (packing?.get(number) ?? field.packed);
-  if (!packed) {
-    for (const item of items) one(item);
-    return;
-  }
-  writer.varint(8 * number + 2);
-  writer.within(() => {
-    const Reals = reals[type];
-    if (Reals && value instanceof Reals) {
-      writer.put(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
-    } else for (const item of items) encodeScalar(writer, type, item, what);
-  });
-}
-
-function encodeMessage(writer: Writer, name: MessageName, message: Message, depth: number): void {
-  if (depth > MAX_DEPTH) {
-    throw new OnnxFormatError(`${name} is nested more than ${MAX_DEPTH} deep`, -1, name);
-  }
-  // Unknown fields go where their numbers put them, as the usual writers do.
-  const unknown = [...(message[extra]?.unknown ?? [])].sort((a, b) => a.number - b.number);
-  for (const field of schema[name]) {
-    while (unknown.length > 0 && unknown[0]!.number < field.number) {
-      writer.put(unknown.shift()!.bytes);
-    }
-    encodeField(writer, name, field, message, depth);
-  }
-  for (const { bytes } of unknown) writer.put(bytes);
+  const shown = Object(value) === value ? 'an object' : String(value);
+  return refuse(what, `is ${shown}, not ${wanted}`, -1, value);
 }
 
 /**
@@ -339,7 +167,106 @@ function encodeMessage(writer: Writer, name: MessageName, message: Message, dept
  * @throws OnnxFormatError for a value that does not fit its field, naming it.
  */
 export function encodeModel(model: Model): Uint8Array {
-  const writer = new Writer();
-  encodeMessage(writer, 'Model', model as Message, 0);
-  return writer.bytes.slice(0, writer.at);
+  let bytes = new Uint8Array(1024);
+  let at = 0;
+
+  function room(length: number): void {
+    if (at + length <= bytes.length) return;
+    const larger = new Uint8Array(Math.max(2 * bytes.length, at + length));
+    larger.set(bytes.subarray(0, at));
+    bytes = larger;
+  }
+
+  function put(content: Uint8Array): void {
+    room(content.length);
+    bytes.set(content, at);
+    at += content.length;
+  }
+
+  function varint(value: Int): void {
+    room(10);
+    let rest = value < 0 ? BigInt.asUintN(64, BigInt(value)) : value;
+    while (rest >= 128) {
+      if (typeof rest === 'bigint') {
+        bytes[at++] = Number(rest & 127n) | 128;
+        rest = exact(rest >> 7n);
+      } else {
+        bytes[at++] = (rest % 128) | 128;
+        rest = Math.floor(rest / 128);
+      }
+    }
+    bytes[at++] = Number(rest);
+  }
+
+  /** A length, and what `write` writes. */
+  function within(write: () => void): void {
+    const start = at;
+    write();
+    const end = at;
+    varint(end - start);
+    const length = bytes.slice(end, at);
+    bytes.copyWithin(start + length.length, start, end);
+    bytes.set(length, start);
+  }
+
+  function scalar({ type, what, wire }: Field, value: unknown): void {
+    if (wire === 2) {
+      const content = type === 'bytes' ? value : typeof value === 'string' && encoder.encode(value);
+      if (!(content instanceof Uint8Array)) {
+        wrongValue(what, value, type === 'bytes' ? 'a Uint8Array' : 'a string');
+      }
+      varint(content.length);
+      put(content);
+    } else if (wire > 0) {
+      if (typeof value !== 'number') wrongValue(what, value, 'a number');
+      put(new Uint8Array(reals[type]!.of(value).buffer));
+    } else {
+      const most = 2 ** (type === 'int32' ? 31 : type === 'int64' ? 63 : 64);
+      const whole = Number.isSafeInteger(value) || typeof value === 'bigint';
+      if (!whole || (value as Int) < (type === 'uint64' ? 0 : -most) || (value as Int) >= most) {
+        wrongValue(what, value, `an integer of ${type}, beyond 2^53 as a bigint`);
+      }
+      varint(value as Int);
+    }
+  }
+
+  function encodeField(field: Field, message: Message, depth: number): void {
+    const { name, number, type, what, wire, repeated, packed } = field;
+    const value = message[name];
+    if (value === undefined) return;
+    if (repeated && !Array.isArray(value) && !ArrayBuffer.isView(value)) {
+      wrongValue(what, value, 'a list');
+    }
+    const items = (repeated ? value : [value]) as Iterable<unknown>;
+    if (repeated && wire !== 2 && (message[packing]?.get(number) ?? packed)) {
+      varint(8 * number + 2);
+      within(() => {
+        const Reals = reals[type];
+        if (Reals && value instanceof Reals) {
+          put(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+        } else for (const item of items) scalar(field, item);
+      });
+      return;
+    }
+    for (const item of items) {
+      varint(8 * number + wire);
+      if (!isMessage(type)) scalar(field, item);
+      else if (Object(item) !== item) wrongValue(what, item, 'a message');
+      else within(() => encode(type, item as Message, depth + 1));
+    }
+  }
+
+  function encode(name: MessageName, message: Message, depth: number): void {
+    checkDepth(name, depth, -1);
+    // Unknown fields go where their numbers put them, as the usual writers do.
+    const others = [...(message[unknown] ?? [])].sort((a, b) => a.number - b.number);
+    schema[name].forEach((field, number) => {
+      while (others.length > 0 && others[0]!.number < number) put(others.shift()!.bytes);
+      encodeField(field, message, depth);
+    });
+    for (const one of others) put(one.bytes);
+  }
+
+  encode('Model', model as Message, 0);
+  return bytes.slice(0, at);
 }

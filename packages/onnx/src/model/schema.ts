@@ -134,73 +134,86 @@ export type Scalar = 'int32' | 'int64' | 'uint64' | 'string' | 'bytes' | 'float'
 export interface Field {
   readonly number: number;
   readonly name: string;
+  /** Its name and that of its message, for errors. */
+  readonly what: string;
   readonly type: Scalar | MessageName;
+  /** Varint 0, eight bytes 1, a length and bytes 2, four bytes 5. */
+  readonly wire: number;
   readonly repeated: boolean;
   /** Written packed, unless the file that it was read from did otherwise. */
   readonly packed: boolean;
 }
 
-/** `number name type`, with `*` for repeated and `+` for repeated and packed. */
+/**
+ * `number name type`, with `*` for repeated and `+` for repeated and packed. Without a number it is the
+ * next one, without a type a string.
+ */
 const messages = {
-  StringStringEntry: '1 key string, 2 value string',
-  OperatorSetId: '1 domain string, 2 version int64',
-  Dimension: '1 dimValue int64, 2 dimParam string',
-  TensorShape: '1 dim* Dimension',
-  TensorType: '1 elemType int32, 2 shape TensorShape',
-  ElementType: '1 elemType ValueType',
-  MapType: '1 keyType int32, 2 valueType ValueType',
+  StringStringEntry: 'key, value',
+  OperatorSetId: 'domain, version int64',
+  Dimension: 'dimValue int64, dimParam',
+  TensorShape: 'dim* Dimension',
+  TensorType: 'elemType int32, shape TensorShape',
+  ElementType: 'elemType ValueType',
+  MapType: 'keyType int32, valueType ValueType',
   ValueType:
-    '1 tensorType TensorType, 4 sequenceType ElementType, 5 mapType MapType, ' +
-    '8 sparseTensorType TensorType, 9 optionalType ElementType',
-  ValueInfo:
-    '1 name string, 2 type ValueType, 3 docString string, 4 metadataProps* StringStringEntry',
+    'tensorType TensorType, 4 sequenceType ElementType, mapType MapType, ' +
+    '8 sparseTensorType TensorType, optionalType ElementType',
+  ValueInfo: 'name, type ValueType, docString, metadataProps* StringStringEntry',
   Tensor:
-    '1 dims* int64, 2 dataType int32, 4 floatData+ float, 5 int32Data+ int32, ' +
-    '6 stringData* bytes, 7 int64Data+ int64, 8 name string, 9 rawData bytes, ' +
-    '10 doubleData+ double, 11 uint64Data+ uint64, 12 docString string, ' +
-    '13 externalData* StringStringEntry, 14 dataLocation int32, 16 metadataProps* StringStringEntry',
-  SparseTensor: '1 values Tensor, 2 indices Tensor, 3 dims* int64',
+    'dims* int64, dataType int32, 4 floatData+ float, int32Data+ int32, stringData* bytes, ' +
+    'int64Data+ int64, name, rawData bytes, doubleData+ double, uint64Data+ uint64, docString, ' +
+    'externalData* StringStringEntry, dataLocation int32, 16 metadataProps* StringStringEntry',
+  SparseTensor: 'values Tensor, indices Tensor, dims* int64',
   Attribute:
-    '1 name string, 2 f float, 3 i int64, 4 s bytes, 5 t Tensor, 6 g Graph, 7 floats* float, ' +
-    '8 ints* int64, 9 strings* bytes, 10 tensors* Tensor, 11 graphs* Graph, 13 docString string, ' +
-    '14 tp ValueType, 15 typeProtos* ValueType, 20 type int32, 21 refAttrName string, ' +
-    '22 sparseTensor SparseTensor, 23 sparseTensors* SparseTensor',
+    'name, f float, i int64, s bytes, t Tensor, g Graph, floats* float, ints* int64, ' +
+    'strings* bytes, tensors* Tensor, graphs* Graph, 13 docString, tp ValueType, ' +
+    'typeProtos* ValueType, 20 type int32, refAttrName, sparseTensor SparseTensor, ' +
+    'sparseTensors* SparseTensor',
   Node:
-    '1 input* string, 2 output* string, 3 name string, 4 opType string, 5 attribute* Attribute, ' +
-    '6 docString string, 7 domain string, 8 overload string, 9 metadataProps* StringStringEntry',
+    'input*, output*, name, opType, attribute* Attribute, docString, domain, overload, ' +
+    'metadataProps* StringStringEntry',
   Graph:
-    '1 node* Node, 2 name string, 5 initializer* Tensor, 10 docString string, 11 input* ValueInfo, ' +
-    '12 output* ValueInfo, 13 valueInfo* ValueInfo, 15 sparseInitializer* SparseTensor, 16 metadataProps* StringStringEntry',
+    'node* Node, name, 5 initializer* Tensor, 10 docString, input* ValueInfo, output* ValueInfo, ' +
+    'valueInfo* ValueInfo, 15 sparseInitializer* SparseTensor, metadataProps* StringStringEntry',
   FunctionDefinition:
-    '1 name string, 4 input* string, 5 output* string, 6 attribute* string, 7 node* Node, ' +
-    '8 docString string, 9 opsetImport* OperatorSetId, 10 domain string, ' +
-    '11 attributeProto* Attribute, 12 valueInfo* ValueInfo, 13 overload string, ' +
-    '14 metadataProps* StringStringEntry',
+    'name, 4 input*, output*, attribute*, node* Node, docString, opsetImport* OperatorSetId, domain, ' +
+    'attributeProto* Attribute, valueInfo* ValueInfo, overload, metadataProps* StringStringEntry',
   Model:
-    '1 irVersion int64, 2 producerName string, 3 producerVersion string, 4 domain string, ' +
-    '5 modelVersion int64, 6 docString string, 7 graph Graph, 8 opsetImport* OperatorSetId, ' +
-    '14 metadataProps* StringStringEntry, 25 functions* FunctionDefinition',
+    'irVersion int64, producerName, producerVersion, domain, modelVersion int64, docString, ' +
+    'graph Graph, opsetImport* OperatorSetId, 14 metadataProps* StringStringEntry, ' +
+    '25 functions* FunctionDefinition',
 } as const;
 
 export type MessageName = keyof typeof messages;
 
-function parse(text: string): readonly Field[] {
-  return text.split(', ').map((line) => {
-    const [number, label, type] = line.split(' ') as [string, string, Field['type']];
-    return {
-      number: Number(number),
-      name: label.replace(/[*+]$/, ''),
-      type,
-      repeated: /[*+]$/.test(label),
-      packed: label.endsWith('+'),
-    };
-  });
-}
+export const isMessage = (type: Field['type']): type is MessageName => type in messages;
 
-/** The fields of each message, in the order in which they are written. */
+const wireTypes: Readonly<Record<string, number>> = {
+  int32: 0,
+  int64: 0,
+  uint64: 0,
+  double: 1,
+  float: 5,
+};
+
+/** The fields of each message at their numbers. */
 export const schema = Object.fromEntries(
-  Object.entries(messages).map(([name, text]) => [name, parse(text)]),
+  Object.entries(messages).map(([message, text]): [string, readonly Field[]] => {
+    const fields: Field[] = [];
+    for (const line of text.split(', ')) {
+      const [, given, name, many, type = 'string'] = /^(?:(\d+) )?(\w+)([*+]?) ?(\w+)?/.exec(line)!;
+      const number = Number(given ?? (fields.length || 1));
+      fields[number] = {
+        number,
+        name: name!,
+        what: `${message}.${name}`,
+        type: type as Field['type'],
+        wire: wireTypes[type] ?? 2,
+        repeated: many !== '',
+        packed: many === '+',
+      };
+    }
+    return [message, fields];
+  }),
 ) as Readonly<Record<MessageName, readonly Field[]>>;
-
-export const isMessage = (type: Field['type']): type is MessageName =>
-  Object.hasOwn(messages, type);
