@@ -5,6 +5,7 @@ const benchmarks = {
   digits: '../examples/digits/dist/study.js',
   'digits-onnx': './digits-onnx.mjs',
   'first-look': './first-look.mjs',
+  'half-precision': './half-precision.mjs',
   'peak-memory': './peak-memory.mjs',
   'step-tfjs': './step-tfjs.mjs',
   'step-onnx': './step-onnx.mjs',
