@@ -1,14 +1,12 @@
-import { ParameterError } from '@schedule-free-adan/core';
 import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/checkpoints';
-import { refuse } from './errors.js';
+import { refuse, refuseParameter } from './errors.js';
 import { GraphBuilder } from './graph.js';
-import { type Arena, arenaOf, type Place, packed } from './layout.js';
+import { type Arena, arenaOf, packed } from './layout.js';
 import type { Model, ValueInfo } from './model/schema.js';
-import { byName, floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
-import { checkFeeds, type Feeds, tensorOf, withRunner } from './runtime.js';
+import { floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
+import { type Feeds, tensorOf, withRunner } from './runtime.js';
 import type { Context } from './trainer.js';
 import {
-  arenaName,
   computedIn,
   evaluationModelOf,
   type GradientModel,
@@ -23,17 +21,12 @@ import {
  * The model with what it carries in one vector, which goes in and comes out renewed.
  * @throws OnnxModelError
  */
-export function carryingModelOf(
-  model: Model,
-  of: GradientModel,
-  prefix: string,
-): { model: Model; input: string; output: string; places: readonly Place[] } {
+export function carryingModelOf(model: Model, of: GradientModel, prefix: string) {
   const { carried = {}, gradients } = of;
   const graph = graphOf(model);
-  const tensors = byName(graph.initializer);
   const computed = computedIn(graph);
   const held = Object.entries(carried).map(([name, next]) => {
-    const shape = shapeOf(initializerOf(tensors, 'carried', name));
+    const tensor = initializerOf(graph, 'carried', name);
     if (!computed.has(next)) {
       refuse('unknown-value', `The carried '${next}' is no node's output.`, next);
     }
@@ -41,22 +34,28 @@ export function carryingModelOf(
       const message = `'${name}' is a parameter; it can't be carried as well.`;
       refuse('invalid-option', message, 'carried', name);
     }
-    return { name, shape };
+    return { name, shape: shapeOf(tensor), values: floatValues(tensor) };
   });
-  const arena = arenaOf(held);
   const after = new GraphBuilder(`${prefix}carried/`);
+  const arena = arenaOf(`${after.prefix}now`, held);
   const output = `${after.prefix}next`;
   const carrying = withArenas(model, [arena], after, () => {
     const parts = arena.places.map(({ name, start, end }) =>
       after.reshape(carried[name]!, [end - start]),
     );
     after.concat(parts, output);
-    const others = Object.values(gradients).map((name) => ({ name }));
-    const outputs = byName<ValueInfo>([...others, ...plainOutputs(graph, of)]);
-    const next = makeValueInfo(output, 'float32', [arena.length]);
-    return { outputs: [...outputs.values(), next] };
+    const others: ValueInfo[] = Object.values(gradients).map((name) => ({ name }));
+    return [
+      ...others,
+      ...plainOutputs(graph, of),
+      makeValueInfo(output, 'float32', [arena.length]),
+    ];
   });
-  return { model: carrying, input: arenaName(after.prefix, 0), output, places: arena.places };
+  const values = packed(
+    arena,
+    held.map((one) => one.values),
+  );
+  return { model: carrying, arena, output, values };
 }
 
 export type Carrying = ReturnType<typeof carry>;
@@ -67,19 +66,21 @@ export type Carrying = ReturnType<typeof carry>;
  */
 export function carry(context: Context) {
   const { source, prefix, averaged } = context;
-  const { model, places, input, output } = carryingModelOf(source, context, prefix);
-  const arena: Arena = { places, length: places.at(-1)!.end };
-  const initializers = byName(graphOf(source).initializer);
+  const { model, arena, output, values: initial } = carryingModelOf(source, context, prefix);
+  const { places } = arena;
   /** All that is carried. Is replaced, and never written to. */
-  let values = packed(arena, (name) => floatValues(initializers.get(name)!));
-  /** By initializer, as copies. */
-  const named = (): Record<string, Float32Array> =>
-    Object.fromEntries(places.map(({ name, start, end }) => [name, values.slice(start, end)]));
+  let values = initial;
+  /** What a run of the model reads besides what a form feeds. */
+  const feeds = (): Feeds => ({ [arena.name]: tensorOf(context, values) });
   return {
     /** The model that is trained: what is carried goes in and comes out. */
     model,
     arena,
-    named,
+    feeds,
+
+    /** By initializer, as copies. */
+    named: (): Record<string, Float32Array> =>
+      Object.fromEntries(places.map(({ name, start, end }) => [name, values.slice(start, end)])),
 
     /** @returns what brings the present values back */
     mark() {
@@ -88,9 +89,6 @@ export function carry(context: Context) {
         values = before;
       };
     },
-
-    /** What a run of the model reads besides what a form feeds. */
-    feeds: (name = input): Feeds => ({ [name]: tensorOf(context, values) }),
 
     /** A run that gives NaN or infinity leaves everything as it was. */
     take(results: Feeds): void {
@@ -111,30 +109,24 @@ export function carry(context: Context) {
       const outputs = means.map(({ name, shape }) =>
         makeValueInfo(averaged[name]!, 'float32', shape),
       );
-      const sums = new Float64Array(arena.length);
+      /** The mean so far of what is averaged, and the rest. */
+      const next = Float64Array.from(values);
       let count = 0;
       const training = evaluationModelOf(modelOf(source, outputs), arenas, prefix);
       await withRunner(context, training, async (runner) => {
         for await (const batch of batches) {
-          const feeds = runner.pick(batch);
-          checkFeeds(feeds, runner, prefix);
-          const results = await runner.run(feeds, own);
+          const results = await runner.run(runner.pick(batch), { ...own, ...feeds() });
           for (const { name, start } of means) {
             const data = results[averaged[name]!]!.data as Float32Array;
-            for (const [i, value] of data.entries()) sums[start + i]! += value;
+            for (const [i, value] of data.entries()) {
+              // What was there before the first batch may be NaN.
+              next[start + i] = ((count && next[start + i]! * count) + value) / (count + 1);
+            }
           }
           count++;
         }
       });
-      if (count > 0) {
-        values = values.slice();
-        for (const { start, end } of means) {
-          values.set(
-            sums.subarray(start, end).map((sum) => sum / count),
-            start,
-          );
-        }
-      }
+      values = Float32Array.from(next);
       return count;
     },
 
@@ -142,26 +134,26 @@ export function carry(context: Context) {
     save(checkpoint: Uint8Array): Uint8Array {
       const { metadata, tensors } = decodeSafetensors(checkpoint);
       const { checksum: _, ...rest } = metadata;
-      const data = named();
       const own = places.map(
-        ({ name, shape }) => [`${name}.carried`, { shape, data: data[name]! }] as const,
+        ({ name, shape, start, end }) =>
+          [`${name}.carried`, { shape, data: values.slice(start, end) }] as const,
       );
       return encodeSafetensors({ metadata: rest, tensors: new Map([...tensors, ...own]) });
     },
 
     load(checkpoint: Uint8Array): void {
       const { tensors } = decodeSafetensors(checkpoint);
-      const data = named();
-      for (const { name, shape } of places) {
+      const found = places.map(({ name, shape, start, end }) => {
+        const tensor = tensors.get(`${name}.carried`);
         // That of another backend has none.
-        const found = tensors.get(`${name}.carried`) ?? { shape, data: data[name]! };
-        if (String(found.shape) !== String(shape)) {
-          const message = `'${name}' has shape [${found.shape}], not [${shape}].`;
-          throw new ParameterError('wrong-shape', message, name, found.shape);
+        if (!tensor) return values.subarray(start, end);
+        if (String(tensor.shape) !== String(shape)) {
+          const message = `'${name}' has shape [${tensor.shape}], not [${shape}].`;
+          refuseParameter('wrong-shape', message, name, tensor.shape);
         }
-        data[name] = found.data as Float32Array;
-      }
-      values = packed(arena, (name) => data[name]!);
+        return tensor.data;
+      });
+      values = packed(arena, found);
     },
   };
 }

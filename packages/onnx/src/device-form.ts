@@ -1,12 +1,12 @@
 import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-adan/core';
 import type { Tensor } from 'onnxruntime-common';
 import { refuse } from './errors.js';
-import { type Gradients, openGradients, overBatches, shareName, sumName } from './gradients.js';
-import type { Arena, ParameterShape, Place } from './layout.js';
-import { withProvider } from './provider.js';
-import { type Feeds, tensorOf, webgpuProvider } from './runtime.js';
+import { type Finish, type Gradients, openGradients, overBatches } from './gradients.js';
+import type { Arena, Place } from './layout.js';
+import { makeValueInfo } from './model/tensors.js';
+import { type Feeds, tensorOf, webgpuProvider, withProvider } from './runtime.js';
 import type { Context, Form } from './trainer.js';
-import { arenaName, checkSizes } from './training-model.js';
+import { checkSizes } from './training-model.js';
 
 /** A range of a buffer on the device, in bytes. */
 interface View {
@@ -59,26 +59,34 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
       parameters.map(({ name, shape, values }) => [name, { shape, values }]),
       options,
     );
-    const arenas = arenasOf(parameters, optimizer);
-    const open = (adding: boolean) => openGradients(context, arenas, { resident: true, adding });
-    const first = await open(false).catch((error) => {
+    const arenas = arenasOf(context, optimizer);
+    const open = (finish?: Finish) => openGradients(context, arenas, true, finish);
+    const first = await open().catch((error) => {
       optimizer.dispose();
       throw error;
     });
-    /** For every batch but the first: gradients that are added to a sum. */
+    /** For every batch but the first. */
     let further: Gradients | undefined;
+    const share = `${prefix}share`;
+    const sumOf = (name: string) => `${prefix}sum/${name}`;
+    /** The gradient goes on top of the sum so far, and all is multiplied by the share. */
+    const addUp: Finish = (after, gradient, name, shape, inputs) => {
+      const sum = sumOf(name);
+      inputs.push(makeValueInfo(sum, 'float32', shape), makeValueInfo(share, 'float32', []));
+      return after.mul(after.add(sum, after.reshape(gradient, shape)), share);
+    };
 
-    /** Buffers as the arenas of a model, each by the view of one of its parameters. */
-    const feedsOf = (view: (name: string) => View): Feeds =>
-      Object.fromEntries(
-        arenas.map(({ places, length }, k) => [
-          arenaName(prefix, k),
-          ort.Tensor.fromGpuBuffer(view(places[0]!.name).buffer, {
-            dataType: 'float32',
-            dims: [length],
-          }),
-        ]),
+    /** Buffers with x or y as the arenas of a model, each by the view of one of its parameters. */
+    const feedsOf = (which: 'x' | 'y'): Feeds => {
+      const x = which === 'x' && optimizer.evaluate();
+      return Object.fromEntries(
+        arenas.map(({ name, places: [place], length }) => {
+          const view = x ? x[place!.name]! : optimizer.parameter(place!.name);
+          const options = { dataType: 'float32', dims: [length] } as const;
+          return [name, ort.Tensor.fromGpuBuffer(view.buffer, options)];
+        }),
       );
+    };
 
     const submit = (record: (encoder: GPUCommandEncoder) => void) => {
       const encoder = device.createCommandEncoder();
@@ -88,26 +96,27 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
 
     return {
       optimizer,
-      runner: first.runner,
       arenas,
       get bytes() {
         return optimizer.gpuBytes;
       },
 
       async step(batches, frozen) {
-        const points = feedsOf((name) => optimizer.parameter(name));
+        const points = feedsOf('y');
         /** By parameter: the sum so far, on the device. */
         let sums = new Map<string, Tensor>();
         const free = () => {
           for (const tensor of new Set(sums.values())) tensor.dispose();
         };
         try {
-          const result = await overBatches(context, batches, async (feeds, i) => {
-            if (i > 0) further ??= await open(true);
+          const result = await overBatches(context, batches, async (feeds, i, factor) => {
+            if (i > 0) further ??= await open(addUp);
             const { runner, gradients } = i > 0 ? further! : first;
-            const share = Float32Array.of(i === batches.length - 1 ? 1 / batches.length : 1);
-            const own = { ...points, [shareName(prefix)]: tensorOf(context, share, []) };
-            for (const [name, sum] of sums) own[sumName(prefix, name)] = sum;
+            const own: Record<string, Tensor> = {
+              ...points,
+              [share]: tensorOf(context, Float32Array.of(factor), []),
+            };
+            for (const [name, sum] of sums) own[sumOf(name)] = sum;
             const results = await runner.run(feeds, own);
             free();
             sums = new Map([...gradients].map(([name, output]) => [name, results[output]!]));
@@ -117,10 +126,16 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
           submit((encoder) => {
             for (const [name, gradient] of sums) {
               const { buffer, offset, size } = optimizer.gradient(name);
-              encoder.copyBufferToBuffer(raw(gradient.gpuBuffer), 0, raw(buffer), offset, size);
+              encoder.copyBufferToBuffer(
+                gradient.gpuBuffer as GPUBuffer,
+                0,
+                buffer as GPUBuffer,
+                offset,
+                size,
+              );
             }
           });
-          const names = parameters.map(({ name }) => name).filter((name) => !frozen.has(name));
+          const names = parameters.flatMap(({ name }) => (frozen.has(name) ? [] : name));
           optimizer.step(undefined, names);
           // Under 'throw' this reads whether a gradient was bad, and says whose.
           if (optimizer.groups[0]!.hyperparameters.nonFinite === 'throw') await optimizer.metrics();
@@ -131,26 +146,23 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
       },
 
       async points(which) {
-        const x = which === 'x' ? optimizer.evaluate() : {};
-        const values = new Map<string, Float32Array>();
-        for (const { length, places } of arenas) {
-          const { name } = places[0]!;
-          const { buffer } = x[name] ?? optimizer.parameter(name);
+        const feeds = feedsOf(which);
+        // In the order in which the user named them.
+        const all = Object.fromEntries(parameters.map((p) => [p.name, p.values]));
+        for (const { name: arena, length, places } of arenas) {
+          const buffer = feeds[arena]!.gpuBuffer;
           const size = 4 * length;
           const staging = device.createBuffer({ size, usage: 0x1 | 0x8 });
-          submit((encoder) => encoder.copyBufferToBuffer(raw(buffer), 0, staging, 0, size));
+          submit((encoder) => encoder.copyBufferToBuffer(buffer as GPUBuffer, 0, staging, 0, size));
           await staging.mapAsync(1);
-          const all = new Float32Array(staging.getMappedRange());
-          for (const { name, start, end } of places) values.set(name, all.slice(start, end));
+          const data = new Float32Array(staging.getMappedRange());
+          for (const { name, start, end } of places) all[name] = data.slice(start, end);
           staging.destroy();
         }
-        return Object.fromEntries(parameters.map(({ name }) => [name, values.get(name)!]));
+        return all;
       },
 
-      evaluationFeeds() {
-        const x = optimizer.evaluate();
-        return feedsOf((name) => x[name]!);
-      },
+      evaluationFeeds: () => feedsOf('x'),
       save: () => optimizer.snapshot(),
       async dispose() {
         optimizer.dispose();
@@ -161,19 +173,18 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
   });
 }
 
-/** A buffer of the runtime's or the optimizer's types as one of the device. */
-const raw = (buffer: unknown) => buffer as GPUBuffer;
-
 /** Where the optimizer keeps its parameters: an arena for each of its buffers. */
-function arenasOf(parameters: readonly ParameterShape[], optimizer: DeviceOptimizer): Arena[] {
-  const places = new Map<unknown, Place[]>();
-  const sizes = new Map<unknown, number>();
+function arenasOf({ parameters, prefix }: Context, optimizer: DeviceOptimizer): Arena[] {
+  const places = new Map<Tensor.GpuBufferType, Place[]>();
   for (const { name, shape } of parameters) {
     const { buffer, offset, size } = optimizer.parameter(name);
     const list = places.get(buffer) ?? [];
     places.set(buffer, list);
-    sizes.set(buffer, buffer.size / 4);
     list.push({ name, shape, start: offset / 4, end: (offset + size) / 4 });
   }
-  return [...places].map(([buffer, list]) => ({ places: list, length: sizes.get(buffer)! }));
+  return [...places].map(([{ size }, list], k) => ({
+    name: `${prefix}${k}/parameters`,
+    places: list,
+    length: size / 4,
+  }));
 }

@@ -1,4 +1,9 @@
-import { ScheduleFreeAdanError } from '@schedule-free-adan/core';
+import {
+  type ErrorCode,
+  ParameterError,
+  ScheduleFreeAdanError,
+  StateError,
+} from '@schedule-free-adan/core';
 
 export type OnnxErrorCode =
   | 'invalid-onnx'
@@ -26,6 +31,24 @@ export function refuse(
 ): never {
   throw new OnnxModelError(code, message, subject, value);
 }
+
+/** The same for what the other backends have as well: parameters, and tensors that are given. */
+export function refuseParameter(
+  code: ErrorCode,
+  message: string,
+  name: string,
+  value?: unknown,
+): never {
+  throw new ParameterError(code, message, name, value);
+}
+
+/** For who uses what is gone. */
+export function disposed(what: string, name?: string): never {
+  throw new StateError('disposed', `${what} was disposed.`, name);
+}
+
+/** An error that says by itself what is wrong. */
+export const isOwn = (error: unknown) => error instanceof ScheduleFreeAdanError;
 
 /** Bytes that are no ONNX model, or a model that can't be written. */
 export class OnnxFormatError extends ScheduleFreeAdanError {

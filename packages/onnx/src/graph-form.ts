@@ -1,7 +1,6 @@
 import {
   type Hyperparameters,
   NonFiniteError,
-  ParameterError,
   type ScheduleFreeAdan,
   scheduleFreeAdan,
 } from '@schedule-free-adan/core';
@@ -14,12 +13,22 @@ import {
 import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
 import { advance, coefficients, stateKeys } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
+import { refuseParameter } from './errors.js';
 import { type Gradients, meanGradients, openGradients, overBatches } from './gradients.js';
-import { type ArenaGroup, makeGroup } from './layout.js';
-import { withProvider } from './provider.js';
-import { type Feeds, openRunner, type Runner, tensorOf, webgpuProvider } from './runtime.js';
+import { hostOptimizer } from './hybrid-form.js';
+import { packed } from './layout.js';
 import {
+  type Feeds,
+  openRunner,
+  type Runner,
+  tensorOf,
+  webgpuProvider,
+  withProvider,
+} from './runtime.js';
+import {
+  arenaGroups,
   coefficientsName,
+  groupOf,
   type Layout,
   makeLayout,
   type StateTensor,
@@ -56,20 +65,15 @@ export class GraphForm implements Form {
     this.#counter = scheduleFreeAdan(new HostBackend(), {}, context.options);
   }
 
-  static async create(context: Context, arenas: readonly ArenaGroup[]): Promise<GraphForm> {
-    const { prefix, freezable, sessionOptions } = context;
+  static async create(context: Context): Promise<GraphForm> {
+    const { prefix, parameters, freezable, options, sessionOptions } = context;
+    const arenas = arenaGroups(prefix, parameters, options);
     const layout = makeLayout(arenas, { prefix, freezable, hostSchedule: true });
     const open = () => openSessions(context, layout);
     const sessions = await (webgpuProvider(sessionOptions) ? withProvider(context, open) : open());
     const form = new GraphForm(context, sessions);
-    const mirror = form.#mirror();
-    form.#write(decodeCheckpoint(await mirror.save()));
-    mirror.dispose();
+    await form.#through(() => {});
     return form;
-  }
-
-  get runner() {
-    return this.sessions.step;
   }
 
   get groups() {
@@ -86,17 +90,9 @@ export class GraphForm implements Form {
     return this.sessions.layout.groups;
   }
 
-  /** The same training in the optimizer of the core: it knows what a checkpoint has to be. */
-  #mirror(): ScheduleFreeAdan<HostTensor> {
-    const { parameters, options } = this.context;
-    const tensors = parameters.map(
-      ({ name, shape, values }) => [name, hostTensor(shape, values)] as const,
-    );
-    return scheduleFreeAdan(new HostBackend(), tensors, options);
-  }
-
   async #through(change: (mirror: ScheduleFreeAdan<HostTensor>) => void): Promise<void> {
-    const mirror = this.#mirror();
+    // The same training in the optimizer of the core: it knows what a checkpoint has to be.
+    const mirror = hostOptimizer(this.context);
     try {
       change(mirror);
       const state = decodeCheckpoint(await mirror.save());
@@ -114,7 +110,6 @@ export class GraphForm implements Form {
 
   /** Another layout, if this state does not go into the present one. */
   #layoutFor({ groups, tensors }: TrainingState): Layout | undefined {
-    const { prefix, parameters } = this.context;
     const { layout } = this.sessions;
     const fixed = (h: Hyperparameters) => JSON.stringify({ ...h, learningRate: 0 });
     const same = groups.every(
@@ -126,15 +121,12 @@ export class GraphForm implements Form {
       ({ parameters: names }) =>
         new Set(names.map((name) => tensors.get(name)?.seen?.data[0] ?? 0)).size > 1,
     );
-    const freezable = layout.active !== undefined || mixed;
-    if (same && freezable === (layout.active !== undefined)) return undefined;
-    const arenas = groups.map(({ hyperparameters, parameters: names }) =>
-      makeGroup(
-        hyperparameters,
-        parameters.filter(({ name }) => names.includes(name)),
-      ),
+    const freezable = layout.active !== undefined;
+    if (same && (freezable || !mixed)) return undefined;
+    const arenas = groups.map(({ hyperparameters }, k) =>
+      groupOf(hyperparameters, layout.groups[k]!),
     );
-    return makeLayout(arenas, { prefix, freezable, hostSchedule: true });
+    return makeLayout(arenas, { ...layout, freezable: freezable || mixed });
   }
 
   /** Brings state of these kinds to the host, where it stays until the next step. */
@@ -153,31 +145,24 @@ export class GraphForm implements Form {
     return this.#state.get(stateName(this.context.prefix, group, key))!.data as Float32Array;
   }
 
-  /** The parameters, group by group, that are on the host. */
-  #parameters(): Float32Array[] {
-    return this.arenas.map(({ places }, k) =>
-      places.length === 0 ? new Float32Array() : this.#data(k, 'parameter'),
-    );
-  }
-
   /** Numbers of a checkpoint as the tensors that the graph reads. */
   #write(state: TrainingState): void {
     const { layout } = this.sessions;
     discard(this.#state);
     for (const { group, key, input, shape } of layout.state) {
-      const { places, length } = layout.groups[group]!;
+      const arena = layout.groups[group]!;
       const held = (name: string) => state.tensors.get(name)!;
       let values: Float32Array;
       if (key === 'skippedSteps') values = Float32Array.of(state.skippedSteps);
       else if (key === 'seen') {
-        const seen = places.map(({ name }) => held(name).seen?.data[0] ?? 0);
+        const seen = arena.places.map(({ name }) => held(name).seen?.data[0] ?? 0);
         values = Float32Array.from(layout.active ? seen : seen.slice(0, 1));
       } else {
-        values = new Float32Array(length);
-        for (const { name, start } of places) {
+        const all = arena.places.map(({ name }) => {
           const { x, y = x, ...others } = held(name);
-          values.set((key === 'parameter' ? y : others[key as 'z'])!.data, start);
-        }
+          return (key === 'parameter' ? y : others[key as 'z'])!.data;
+        });
+        values = packed(arena, all);
       }
       this.#state.set(input, tensorOf(this.context, values, shape));
     }
@@ -189,7 +174,10 @@ export class GraphForm implements Form {
   async #read(): Promise<TrainingState> {
     await this.#fetch();
     const { layout } = this.sessions;
-    const tensors = new Map<string, StoredParameter>();
+    // In the order in which the user named them.
+    const tensors = new Map<string, StoredParameter>(
+      this.context.parameters.map(({ name }) => [name, {}]),
+    );
     const groups = layout.groups.map(({ form, places }, k) => {
       places.forEach(({ name, shape, start, end }, i) => {
         const stored = stateKeys(form).map((key) => {
@@ -205,13 +193,7 @@ export class GraphForm implements Form {
       const { hyperparameters, scalars } = this.#counter.groups[k]!;
       return { hyperparameters, scalars, parameters: places.map(({ name }) => name) };
     });
-    // In the order in which the user named them.
-    const ordered = this.context.parameters.map(({ name }) => [name, tensors.get(name)!] as const);
-    return {
-      groups,
-      skippedSteps: this.#data(0, 'skippedSteps')[0]!,
-      tensors: new Map(ordered),
-    };
+    return { groups, skippedSteps: this.#data(0, 'skippedSteps')[0]!, tensors };
   }
 
   async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
@@ -219,7 +201,7 @@ export class GraphForm implements Form {
     const [name] = frozen;
     if (name !== undefined && !layout.active) {
       const message = `'${name}' can't be frozen in this graph; create the trainer with freezable: true.`;
-      throw new ParameterError('invalid-option', message, name);
+      refuseParameter('invalid-option', message, name);
     }
     const own: Record<string, Tensor> = Object.fromEntries(this.#state);
     if (layout.active) {
@@ -231,16 +213,30 @@ export class GraphForm implements Form {
       const numbers = Float32Array.from(Object.values(coefficients(next)));
       own[coefficientsName(layout.prefix, k)] = tensorOf(this.context, numbers);
     });
-    const { results, result } = await (batches.length === 1
-      ? this.#stepOnOne(batches, own)
-      : this.#stepOnSeveral(batches, own));
+    let results: Feeds = {};
+    let result: StepResult;
+    if (batches.length === 1) {
+      result = await overBatches(this.context, batches, async (feeds) => {
+        results = await this.sessions.step.run(feeds, own);
+        return results;
+      });
+    } else {
+      const { gradients, step } = await this.#several();
+      const sums = new Map(
+        this.context.parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
+      );
+      result = await meanGradients(this.context, gradients, own, batches, sums);
+      const feeds = [...sums].map(([name, { data, shape }]) => [
+        name,
+        tensorOf(this.context, data, shape),
+      ]);
+      results = await step.run(Object.fromEntries(feeds), own);
+    }
     this.#counter.step({});
     discard(this.#state);
     discard(this.#reports);
     for (const { input, output } of layout.state) this.#state.set(input, results[output]!);
-    for (const name of [reports.gradientNorm, reports.clipFactor]) {
-      if (name !== undefined) this.#reports.set(name, results[name]!);
-    }
+    for (const name of Object.values(reports)) this.#reports.set(name, results[name]!);
     if (reports.finite) {
       const flags = results[reports.finite]!.data as Float32Array;
       const bad = layout.names[flags.findIndex(Number.isNaN)];
@@ -252,17 +248,8 @@ export class GraphForm implements Form {
     return result;
   }
 
-  async #stepOnOne(batches: readonly Feeds[], own: Feeds) {
-    const { step } = this.sessions;
-    let results: Feeds = {};
-    const result = await overBatches(this.context, batches, async (feeds) => {
-      results = await step.run(feeds, own);
-      return results;
-    });
-    return { results, result };
-  }
-
-  async #stepOnSeveral(batches: readonly Feeds[], own: Feeds) {
+  /** Sessions for gradients alone, and for the step alone. */
+  async #several() {
     const { context, sessions, arenas } = this;
     const { layout, reports } = sessions;
     sessions.several ??= {
@@ -273,44 +260,28 @@ export class GraphForm implements Form {
         resident(context, layout, reports),
       ),
     };
-    await this.#fetch('parameter');
-    const { gradients, step } = sessions.several;
-    const sums = new Map(
-      context.parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
-    );
-    const result = await meanGradients(
-      context,
-      gradients,
-      this.#parameters(),
-      batches,
-      (name) => sums.get(name)!.data,
-    );
-    const feeds = [...sums].map(([name, { data, shape }]) => [
-      name,
-      tensorOf(context, data, shape),
-    ]);
-    const results = await step.run(Object.fromEntries(feeds), own);
-    return { results, result };
+    return sessions.several;
   }
 
   async points(which: 'x' | 'y') {
     await this.#fetch('parameter', 'z');
-    const values: Record<string, Float32Array> = {};
-    this.#parameters().forEach((arena, k) => {
-      const { form, places, hyperparameters } = this.sessions.layout.groups[k]!;
-      let point = hostTensor([arena.length], arena);
-      if (which === 'x' && form.scheduleFree && places.length > 0) {
+    // In the order in which the user named them.
+    const all = Object.fromEntries(this.context.parameters.map((p) => [p.name, p.values]));
+    this.arenas.forEach(({ form, places, length, hyperparameters }, k) => {
+      if (places.length === 0) return;
+      let point = hostTensor([length], this.#data(k, 'parameter'));
+      if (which === 'x' && form.scheduleFree) {
         const z = hostTensor(point.shape, this.#data(k, 'z'));
         // Of its own: a memory does not shrink.
         point = new HostBackend().point(point, z, hyperparameters.momentum, 'x');
       }
-      for (const { name, start, end } of places) values[name] = point.data.slice(start, end);
+      for (const { name, start, end } of places) all[name] = point.data.slice(start, end);
     });
-    return Object.fromEntries(this.context.parameters.map(({ name }) => [name, values[name]!]));
+    return all;
   }
 
   async restart() {
-    const present = encodeCheckpoint(await this.#read());
+    const present = await this.save();
     return this.#through((mirror) => {
       mirror.load(present);
       mirror.restart();
@@ -354,13 +325,15 @@ function discard(tensors: Map<string, Tensor>): void {
 }
 
 /** Outputs of a step that stay on the device: what nobody reads before the next step. */
-const resident = ({ sessionOptions }: Context, { state }: Layout, reports: Reports): string[] =>
-  webgpuProvider(sessionOptions)
-    ? [
-        ...state.map(({ output }) => output),
-        ...[reports.gradientNorm ?? [], reports.clipFactor ?? []].flat(),
-      ]
-    : [];
+const resident = (
+  { sessionOptions }: Context,
+  { state }: Layout,
+  { finite: _, ...reports }: Reports,
+) =>
+  webgpuProvider(sessionOptions) && [
+    ...state.map(({ output }) => output),
+    ...Object.values(reports),
+  ];
 
 async function openSessions(context: Context, layout: Layout): Promise<Sessions> {
   const { model, reports } = trainingStepOf(context.source, context, layout);

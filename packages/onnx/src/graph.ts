@@ -15,9 +15,8 @@ export type Operand = Value | number;
 export class GraphBuilder implements Algebra<Value> {
   readonly nodes: Node[] = [];
   readonly constants = new Map<string, Tensor>();
+  /** Of values named so far; whoever takes nodes away starts no count anew. */
   #count = 0;
-  /** Of nodes made so far; whoever takes nodes away starts no count anew. */
-  #made = 0;
 
   constructor(readonly prefix: string) {}
 
@@ -28,8 +27,8 @@ export class GraphBuilder implements Algebra<Value> {
     attributes: Readonly<Record<string, AttributeValue>> = {},
     output: Value = `${this.prefix}${opType}_${this.#count++}`,
   ): Value {
-    const name = `${this.prefix}node_${this.#made++}`;
     const values = input.map((operand) => this.value(operand));
+    const name = `${this.prefix}${output}`;
     this.nodes.push(makeNode(opType, values, [output], attributes, { name }));
     return output;
   }

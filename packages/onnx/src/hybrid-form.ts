@@ -1,49 +1,53 @@
-import { scheduleFreeAdan } from '@schedule-free-adan/core';
-import { HostBackend, type HostTensor } from '@schedule-free-adan/core/host';
+import { type ScheduleFreeAdan, scheduleFreeAdan } from '@schedule-free-adan/core';
+import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
 import { meanGradients, openGradients } from './gradients.js';
-import type { Arena } from './layout.js';
+import { arenaOf } from './layout.js';
+import { tensorOf } from './runtime.js';
 import type { Context, Form } from './trainer.js';
 
-/** The runtime computes gradients; the optimizer of the core steps the arenas in place. */
-export async function hybridForm(context: Context, arenas: readonly Arena[]): Promise<Form> {
-  const session = await openGradients(context, arenas);
+/** The optimizer of the core, with the parameters of a model. */
+export const hostOptimizer = (
+  { parameters, options }: Context,
+  backend = new HostBackend(),
+): ScheduleFreeAdan<HostTensor> =>
+  scheduleFreeAdan(
+    backend,
+    parameters.map(({ name, shape, values }) => [name, hostTensor(shape, values)] as const),
+    options,
+  );
+
+/** The runtime computes gradients; the optimizer of the core steps the parameters where the runtime reads them. */
+export async function hybridForm(context: Context): Promise<Form> {
+  const { parameters, prefix } = context;
   const backend = new HostBackend();
-  const optimizer = scheduleFreeAdan(backend, {}, context.options);
-  const values = new Map(context.parameters.map((p) => [p.name, p.values]));
-  /** The gradient of each parameter, in the arena of its group. */
-  const gradients = new Map<string, HostTensor>();
-  /** y of each group, as the runtime reads it. */
-  const points = arenas.map(({ places, length }) => {
-    const [point, gradient] = [backend.make([length]), backend.make([length])];
-    for (const { name, shape, start } of places) {
-      const part = backend.part(point, shape, start);
-      part.data.set(values.get(name)!);
-      gradients.set(name, backend.part(gradient, shape, start));
-      optimizer.addCell(name, {
-        get: () => part,
-        set(tensor) {
-          part.data.set(tensor.data);
-          backend.dispose(tensor);
-        },
-      });
-    }
-    return point;
-  });
+  const optimizer = hostOptimizer(context, backend);
+  const arena = arenaOf(`${prefix}parameters`, parameters);
+  /** y of all parameters in one: many inputs take the runtime longer. */
+  const y = backend.make([arena.length]);
+  for (const { name, shape, start } of arena.places) {
+    const part = backend.part(y, shape, start);
+    part.data.set(optimizer.parameter(name).data);
+    optimizer.removeParameter(name);
+    optimizer.addCell(name, {
+      get: () => part,
+      set(tensor) {
+        part.data.set(tensor.data);
+        backend.dispose(tensor);
+      },
+    });
+  }
+  const gradients = new Map(parameters.map(({ name, shape }) => [name, backend.make(shape)]));
+  const arenas = [arena];
+  const session = await openGradients(context, arenas);
   return {
     optimizer,
-    runner: session.runner,
     arenas,
     get bytes() {
       return backend.bytes;
     },
     async step(batches, frozen) {
-      const result = await meanGradients(
-        context,
-        session,
-        points.map(({ data }) => data),
-        batches,
-        (name) => gradients.get(name)!.data,
-      );
+      const own = { [arena.name]: tensorOf(context, y.data) };
+      const result = await meanGradients(context, session, own, batches, gradients);
       const present = [...gradients].filter(([name]) => !frozen.has(name));
       optimizer.step(Object.fromEntries(present));
       return result;

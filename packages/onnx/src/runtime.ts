@@ -1,4 +1,3 @@
-import { ParameterError, StateError } from '@schedule-free-adan/core';
 import type {
   InferenceSession,
   InferenceSessionFactory,
@@ -6,10 +5,10 @@ import type {
   TensorConstructor,
   TensorFactory,
 } from 'onnxruntime-common';
-import { refuse } from './errors.js';
+import { disposed, refuse, refuseParameter } from './errors.js';
 import { encodeModel } from './model/codec.js';
 import type { Model, ValueInfo } from './model/schema.js';
-import { byName, fits, list, shown, toldOf, typeName } from './model/tensors.js';
+import { byName, fits, list, makeValueInfo, shown, toldOf, typeName } from './model/tensors.js';
 import type { Context } from './trainer.js';
 
 /** ONNX Runtime, as `import * as ort from 'onnxruntime-web'` or `'onnxruntime-node'` gives it. */
@@ -19,9 +18,6 @@ export interface OrtModule {
   readonly env?: { readonly webgpu: { readonly device: Promise<unknown> } };
 }
 
-/** Where sessions run, and how. */
-export type Runtime = Pick<Context, 'ort' | 'sessionOptions'>;
-
 /** The entry of the webgpu provider in a session's options. */
 export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.SessionOptions) =>
   executionProviders
@@ -30,6 +26,14 @@ export const webgpuProvider = ({ executionProviders = [] }: InferenceSession.Ses
     )
     .find(({ name }) => name === 'webgpu');
 
+/**
+ * Tensors by the names of a model's inputs: one for each, of the dtype that the model says and of its shape,
+ * where an extent that the model leaves open is up to you. They are read, and stay yours.
+ *
+ * An input without a tensor is an OnnxModelError `missing-feed`, and a name that is no input `unknown-feed`; a
+ * tensor that does not fit is a ParameterError `wrong-dtype` or `wrong-shape`, and one that was disposed a
+ * StateError `disposed`.
+ */
 export type Feeds = Readonly<Record<string, Tensor>>;
 
 /** A vector on the host, or a tensor of another shape. */
@@ -39,10 +43,12 @@ export const tensorOf = (
   shape: readonly number[] = [values.length],
 ): Tensor => new ort.Tensor('float32', values, shape);
 
-/** A session, and what its model says of the inputs. */
+/** A session of a model. */
 export interface Runner {
-  readonly inputs: ReadonlyMap<string, ValueInfo>;
-  /** @param own goes in as well, as far as the model reads it */
+  /**
+   * @param feeds are checked
+   * @param own goes in as well, as far as the model reads it; so does what is carried
+   */
   run(feeds: Feeds, own?: Feeds): Promise<Feeds>;
   /** What of these the model reads; what no output needs is no input. */
   pick(feeds: Feeds): Feeds;
@@ -51,26 +57,32 @@ export interface Runner {
 
 /** @param resident outputs that stay on the device */
 export async function openRunner(
-  { ort, sessionOptions }: Runtime,
+  { ort, sessionOptions, prefix, carrying }: Context,
   model: Model,
-  resident: readonly string[] = [],
+  resident?: readonly string[] | false,
 ): Promise<Runner> {
   const inputs = byName(model.graph?.input);
-  const all = Object.fromEntries(resident.map((name) => [name, 'gpu-buffer'] as const));
   const open = () =>
     ort.InferenceSession.create(encodeModel(model), {
       ...sessionOptions,
-      ...(resident.length > 0 && { preferredOutputLocation: all }),
+      ...(resident && {
+        preferredOutputLocation: Object.fromEntries(
+          resident.map((name) => [name, 'gpu-buffer'] as const),
+        ),
+      }),
     });
   const pick = (feeds: Feeds) =>
     Object.fromEntries(Object.entries(feeds).filter(([name]) => inputs.has(name)));
   let session = await open();
   return {
-    inputs,
     pick,
-    async run(feeds, own = {}) {
+    async run(feeds, own) {
+      checkFeeds(feeds, inputs, prefix);
       try {
-        return (await session.run({ ...feeds, ...pick(own) })) as Feeds;
+        return (await session.run({
+          ...feeds,
+          ...pick({ ...own, ...carrying?.feeds() }),
+        })) as Feeds;
       } catch (error) {
         // On webgpu a session that failed once never answers again. The device goes with the last session.
         const broken = session;
@@ -85,11 +97,11 @@ export async function openRunner(
 
 /** Opens a session for as long as `use` takes. */
 export async function withRunner<R>(
-  runtime: Runtime,
+  context: Context,
   model: Model,
   use: (runner: Runner) => Promise<R>,
 ): Promise<R> {
-  const runner = await openRunner(runtime, model);
+  const runner = await openRunner(context, model);
   try {
     return await use(runner);
   } finally {
@@ -98,10 +110,27 @@ export async function withRunner<R>(
 }
 
 /**
+ * Runs `use` with a session on webgpu open: the device lives as long as a session does.
+ * @throws OnnxModelError `invalid-option` for a runtime that has the older provider
+ */
+export function withProvider<R>(context: Context, use: () => Promise<R>): Promise<R> {
+  const value = makeValueInfo('a', 'float32', []);
+  const graph = { name: 'a', input: [value], output: [value] };
+  return withRunner(context, { irVersion: 8, opsetImport: [{ version: 17 }], graph }, async () => {
+    // Only the provider of the entry 'onnxruntime-web' defines its device for good.
+    const device = Object.getOwnPropertyDescriptor(context.ort.env?.webgpu ?? {}, 'device');
+    if (device?.writable !== false) return use();
+    const message =
+      "This onnxruntime-web has the older webgpu provider, which gives wrong numbers; import * as ort from 'onnxruntime-web/webgpu'.";
+    return refuse('invalid-option', message, 'ort');
+  });
+}
+
+/**
  * Throws unless the feeds are what the user's inputs want; our own are left out. A runtime's messages
  * name an index at best.
  */
-export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): void {
+function checkFeeds(feeds: Feeds, inputs: ReadonlyMap<string, ValueInfo>, prefix: string): void {
   const wanted = [...inputs.keys()].filter((name) => !name.startsWith(prefix));
   for (const name of Object.keys(feeds)) {
     if (!wanted.includes(name)) {
@@ -113,17 +142,17 @@ export function checkFeeds(feeds: Feeds, { inputs }: Runner, prefix: string): vo
     const tensor =
       feeds[name] ?? refuse('missing-feed', `The input '${name}' is missing; feed it.`, name);
     if ((tensor.location as string) === 'none') {
-      throw new StateError('disposed', `The tensor for '${name}' was disposed.`, name);
+      disposed(`The tensor for '${name}'`, name);
     }
     const { elemType, dims } = toldOf(inputs.get(name)!);
     const expected = typeName(elemType);
     if (tensor.type !== expected) {
       const message = `'${name}' has dtype ${tensor.type}, not ${expected}.`;
-      throw new ParameterError('wrong-dtype', message, name, tensor.type);
+      refuseParameter('wrong-dtype', message, name, tensor.type);
     }
     if (dims && !fits(dims, tensor.dims)) {
       const message = `'${name}' has shape [${tensor.dims}], not ${shown(dims)}.`;
-      throw new ParameterError('wrong-shape', message, name, tensor.dims);
+      refuseParameter('wrong-shape', message, name, tensor.dims);
     }
   }
 }

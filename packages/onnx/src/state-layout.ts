@@ -1,5 +1,18 @@
-import { type StateKey, stateKeys } from '@schedule-free-adan/core/rule';
-import type { ArenaGroup } from './layout.js';
+import {
+  type GroupOptions,
+  type Hyperparameters,
+  type OptimizerOptions,
+  scheduleFreeAdan,
+} from '@schedule-free-adan/core';
+import { HostBackend, hostTensor } from '@schedule-free-adan/core/host';
+import { type RuleForm, ruleForm, type StateKey, stateKeys } from '@schedule-free-adan/core/rule';
+import { type Arena, arenaOf, type ParameterShape } from './layout.js';
+
+/** A parameter group as a graph holds it: all its parameters in one vector. */
+export interface ArenaGroup extends Arena {
+  readonly hyperparameters: Hyperparameters;
+  readonly form: RuleForm;
+}
 
 /** A tensor that goes into a step and comes out renewed. */
 export interface StateTensor {
@@ -82,3 +95,38 @@ export function makeLayout(
     names: groups.flatMap(({ places }) => places.map(({ name }) => name)),
   };
 }
+
+/** Groups as the optimizer of the core makes them, with its checks. */
+export function arenaGroups(
+  prefix: string,
+  parameters: readonly ParameterShape[],
+  options: Omit<OptimizerOptions, 'placement'>,
+): ArenaGroup[] {
+  const optimizer = scheduleFreeAdan(
+    new HostBackend(),
+    // Names are checked, and nothing is computed.
+    parameters.map(({ name }) => [name, hostTensor([0])] as const),
+    options,
+  );
+  const owner = ({ name }: ParameterShape) =>
+    1 + (options.groups ?? []).findIndex((group) => claims(group, name));
+  return optimizer.groups.map(({ hyperparameters }, k) =>
+    groupOf(
+      hyperparameters,
+      arenaOf(
+        stateName(prefix, k, 'parameter'),
+        parameters.filter((parameter) => owner(parameter) === k),
+      ),
+    ),
+  );
+}
+
+const claims = ({ parameters }: GroupOptions, name: string) =>
+  typeof parameters === 'function' ? parameters(name) : parameters.includes(name);
+
+/** The group of an arena's parameters. */
+export const groupOf = (hyperparameters: Hyperparameters, arena: Arena): ArenaGroup => ({
+  ...arena,
+  hyperparameters,
+  form: ruleForm(hyperparameters, 'y'),
+});

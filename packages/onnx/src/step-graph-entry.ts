@@ -1,7 +1,7 @@
 /** Steps as ONNX graphs, for whoever runs them without a trainer. */
 export { OnnxModelError } from './errors.js';
-export type { ArenaGroup, ParameterShape, Place } from './layout.js';
-export type { Layout, StateTensor } from './state-layout.js';
+export type { ParameterShape, Place } from './layout.js';
+export type { ArenaGroup, Layout, StateTensor } from './state-layout.js';
 export {
   buildStepGraph,
   type Reports,

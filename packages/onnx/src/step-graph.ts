@@ -12,10 +12,16 @@ import {
   updateRule,
 } from '@schedule-free-adan/core/rule';
 import { GraphBuilder, type Operand, reachable, type Value } from './graph.js';
-import { arenaGroups, type ParameterShape } from './layout.js';
+import type { ParameterShape } from './layout.js';
 import type { Model, StringStringEntry, ValueInfo } from './model/schema.js';
 import { makeValueInfo } from './model/tensors.js';
-import { coefficientsName, type Layout, makeLayout, scalarNames } from './state-layout.js';
+import {
+  arenaGroups,
+  coefficientsName,
+  type Layout,
+  makeLayout,
+  scalarNames,
+} from './state-layout.js';
 
 /** Operator set of the graphs that are made from nothing: every runtime of the last years knows it. */
 const OPSET = 17;
@@ -88,7 +94,6 @@ export function appendStep(
   const { maxGradNorm, epsilon, nonFinite } = groups[0]!.hyperparameters;
   const { add, sub, mul, div } = b;
   const sum = (values: readonly Operand[]) => values.reduce<Operand>(add, 0);
-  const total = (value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
   const where = (condition: Value, a: Operand, otherwise: Operand) =>
     b.node('Where', [condition, a, otherwise]);
   const isOne = (value: Value) => b.cast(value, 'bool');
@@ -130,7 +135,7 @@ export function appendStep(
   // 0 · g is 0 for every number, and NaN for NaN and infinity: so is the sum.
   let finite: Value | undefined;
   if (nonFinite !== 'ignore' && names.length > 0) {
-    const nothing = (value: Value) => total(mul(value, 0));
+    const nothing = (value: Value) => total(b, mul(value, 0));
     let verdict: Operand;
     if (nonFinite === 'throw') {
       const each = b.concat(names.map((name) => b.reshape(nothing(gradients.get(name)!), [1])));
@@ -140,7 +145,7 @@ export function appendStep(
         {},
         `${prefix}finite`,
       );
-      verdict = total(reports.finite);
+      verdict = total(b, reports.finite);
     } else verdict = sum(present.map(({ gradient }) => nothing(gradient)));
     finite = b.node('Equal', [verdict, 0]);
   }
@@ -159,24 +164,13 @@ export function appendStep(
         ) as Record<CoefficientName, Value>;
       }
       const scalars = of('scalars');
-      const scalar = (name: (typeof scalarNames)[number]) =>
-        b.pick(scalars.input, scalarNames.indexOf(name));
-      const learningRate = scalar('learningRate');
-      const next = advanceOver(
-        b.scalars,
-        {
-          step: scalar('step'),
-          momentStep: scalar('momentStep'),
-          weightSum: scalar('weightSum'),
-          learningRateMax: scalar('learningRateMax'),
-        },
-        h,
-        learningRate,
-      );
+      const { learningRate, ...present } = Object.fromEntries(
+        scalarNames.map((name, i) => [name, b.pick(scalars.input, i)]),
+      ) as Record<(typeof scalarNames)[number], Value>;
+      const next = advanceOver(b.scalars, present, h, learningRate);
+      const all = { ...next, learningRate };
       b.concat(
-        scalarNames.map((name) =>
-          b.reshape(name === 'learningRate' ? learningRate : next[name], [1]),
-        ),
+        scalarNames.map((name) => b.reshape(all[name], [1])),
         scalars.output,
       );
       const doubles = coefficientsOver(b.scalars, next, h, learningRate);
@@ -226,18 +220,18 @@ export function appendStep(
 const coefficientNames = (hyperparameters: Hyperparameters) =>
   Object.keys(coefficients({ hyperparameters, scalars: initialScalars })) as CoefficientName[];
 
+const total = (b: GraphBuilder, value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
+
 /** Σ g², in rows: providers add up a row one by one, and a million float32 in a row lose digits. */
 function sumOfSquares(b: GraphBuilder, gradient: Value, length: number): Value {
-  const { add, mul } = b;
-  const total = (value: Value) => b.node('ReduceSum', [value], { keepdims: 0 });
-  const square = mul(gradient, gradient);
+  const square = b.mul(gradient, gradient);
   const width = Math.floor(Math.sqrt(length));
   const rest = length % width;
-  if (width < 16) return total(square);
+  if (width < 16) return total(b, square);
   const body = rest === 0 ? square : b.slice(square, 0, length - rest);
   const rows = b.reshape(body, [(length - rest) / width, width]);
-  const sum = total(b.node('ReduceSum', [rows, b.integers(1)], { keepdims: 0 }));
-  return rest === 0 ? sum : add(sum, total(b.slice(square, length - rest, length)));
+  const sum = total(b, b.node('ReduceSum', [rows, b.integers(1)], { keepdims: 0 }));
+  return rest === 0 ? sum : b.add(sum, total(b, b.slice(square, length - rest, length)));
 }
 
 /** What a step reads and writes besides the model's own values. */
@@ -258,13 +252,10 @@ export function stateInfos({ state, active, names, hostSchedule, prefix, groups 
   return { inputs, outputs: infos('output') };
 }
 
-export function reportInfos({ gradientNorm, clipFactor, finite }: Reports, names: number) {
-  const infos: ValueInfo[] = [];
-  if (gradientNorm) infos.push(makeValueInfo(gradientNorm, 'float32', []));
-  if (clipFactor) infos.push(makeValueInfo(clipFactor, 'float32', []));
-  if (finite) infos.push(makeValueInfo(finite, 'float32', [names]));
-  return infos;
-}
+export const reportInfos = (reports: Reports, names: number): ValueInfo[] =>
+  Object.entries(reports).map(([key, value]) =>
+    makeValueInfo(value, 'float32', key === 'finite' ? [names] : []),
+  );
 
 /** What the file says of itself: whoever finds it can run it. */
 export function metadata({ groups, state, names, active }: Layout): StringStringEntry[] {
@@ -292,7 +283,7 @@ export function buildStepGraph(
   parameters: readonly ParameterShape[],
   { prefix = 'adan/', freezable = false, ...options }: StepGraphOptions = {},
 ): StepGraph {
-  return stepGraphOf(makeLayout(arenaGroups(parameters, options), { prefix, freezable }));
+  return stepGraphOf(makeLayout(arenaGroups(prefix, parameters, options), { prefix, freezable }));
 }
 
 export function stepGraphOf(layout: Layout): StepGraph {

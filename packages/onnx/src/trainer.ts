@@ -1,31 +1,22 @@
-import {
-  type Hyperparameters,
-  type Metrics,
-  type OptimizerOptions,
-  ParameterError,
-  ScheduleFreeAdanError,
-  StateError,
-} from '@schedule-free-adan/core';
+import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-adan/core';
 import type { InferenceSession, Tensor } from 'onnxruntime-common';
 import { type Carrying, carry } from './carried.js';
 import type { DeviceOptimizerClass } from './device-form.js';
-import { refuse } from './errors.js';
-import { hostFeeds } from './gradients.js';
+import { disposed, isOwn, refuse, refuseParameter } from './errors.js';
 import { hybridForm } from './hybrid-form.js';
-import { type Arena, arenaGroups } from './layout.js';
+import { type Arena, packed } from './layout.js';
 import { decodeModel, encodeModel } from './model/codec.js';
 import type { Model } from './model/schema.js';
 import { list, withFloatValues } from './model/tensors.js';
 import {
-  checkFeeds,
   type Feeds,
   type OrtModule,
   openRunner,
   type Runner,
+  tensorOf,
   webgpuProvider,
 } from './runtime.js';
 import {
-  arenaName,
   checkPrefix,
   diagnose,
   evaluationModelOf,
@@ -37,50 +28,80 @@ import {
   readParameters,
 } from './training-model.js';
 
+/**
+ * What {@link OrtTrainer.create} takes: a model, how to train it, and the options of the optimizer
+ * (`learningRate` and so on; one that is unknown or out of range is an OptionError).
+ */
 export interface OrtTrainerOptions extends GradientModel, Omit<OptimizerOptions, 'placement'> {
   /** The runtime: `import * as ort from 'onnxruntime-web'`, or from `'onnxruntime-node'`. */
   readonly ort: OrtModule;
-  /** A model that computes loss and gradients, as a file or as {@link decodeModel} reads it. */
+  /**
+   * A model that computes loss and gradients, as the bytes of an .onnx file (OnnxFormatError if they are
+   * none) or as {@link decodeModel} reads it; of operator set 13 or later, or OnnxModelError
+   * `unsupported-model`.
+   */
   readonly model: Uint8Array | Model;
   /**
-   * The model that is evaluated and exported; its initializers have the parameters' names. Default:
-   * `model` without its gradients.
+   * The model that is evaluated and exported; its initializers have the parameters' names and shapes, or
+   * `evaluate` ends with OnnxModelError `wrong-shape`. Default: `model` without its gradients.
    */
   readonly forward?: Uint8Array | Model;
   /**
    * `'hybrid'` (default): the runtime computes gradients, and a loop on the host takes the step.
-   * `'graph'`: both are one model and one run.
+   * `'graph'`: both are one model and one run. Anything else is an OnnxModelError `invalid-option`.
    */
   readonly form?: 'hybrid' | 'graph';
-  /** For the runtime's sessions: `executionProviders`, `graphOptimizationLevel` and so on. */
+  /**
+   * For the runtime's sessions: `executionProviders`, `graphOptimizationLevel` and so on. Default: what the
+   * runtime has.
+   */
   readonly sessionOptions?: InferenceSession.SessionOptions;
-  /** Begins every name that is added to a model. Default `adan/`. */
+  /**
+   * Begins every name that is added to a model. Default `adan/`. If a value of the model begins so already,
+   * or this is empty: OnnxModelError `invalid-option`.
+   */
   readonly prefix?: string;
-  /** Lets `step` freeze parameters in the form `graph`, whose graph grows by it. Hybrid always can. */
+  /**
+   * Lets `step` freeze parameters in the form `graph`, whose graph grows by it. Hybrid always can. Default
+   * `false`.
+   */
   readonly freezable?: boolean;
   /**
    * For the form hybrid with onnxruntime-web's webgpu provider: `WebGpuAdan` of
    * `@schedule-free-adan/webgpu`, which then steps the parameters where they are. Nothing of them
-   * crosses to the host.
+   * crosses to the host. One without the other is an OnnxModelError `invalid-option`.
    */
   readonly webgpu?: DeviceOptimizerClass | undefined;
 }
 
+/** Of one {@link OrtTrainer.step}. */
 export interface StepOptions {
-  /** Parameters that keep everything in this step, as if they had no gradient. */
+  /**
+   * Names of parameters that keep everything in this step, as if they had no gradient. Default: none. In the
+   * form `graph` only if the trainer was created `freezable`, or ParameterError `invalid-option`; for a name
+   * that is none of them, ParameterError `unknown-parameter`.
+   */
   readonly frozen?: Iterable<string>;
 }
 
+/** What one {@link OrtTrainer.step} tells. All of it is of the parameters before the step, at y. */
 export interface StepResult {
+  /** The loss in the model's own unit, as a number; of several batches the mean. */
   readonly loss: number;
-  /** The model's outputs but the gradients; of the last batch. */
+  /**
+   * The model's outputs but the gradients, by name and the loss among them, with the dtypes and shapes that the
+   * model gives; of the last batch. They are yours.
+   */
   readonly outputs: Readonly<Record<string, Tensor>>;
 }
 
 /** What the forms share: everything that a step needs and a trainer has. */
 export interface Context extends Required<GradientModel> {
   readonly ort: OrtModule;
+  /** The model that is trained. */
   readonly source: Model;
+  /** The model that is evaluated and exported. */
+  readonly forward: Model;
   readonly parameters: readonly ModelParameter[];
   /** What a step tells: the outputs of the model but the gradients. */
   readonly outputs: readonly string[];
@@ -100,8 +121,6 @@ export interface Form {
     metrics(): Promise<Metrics>;
     load(checkpoint: Uint8Array): void | Promise<void>;
   };
-  /** Session whose inputs are the user's feeds. */
-  readonly runner: Runner;
   step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult>;
   /** Where parameters lie, in the model that is evaluated. */
   readonly arenas: readonly Arena[];
@@ -128,12 +147,10 @@ export class OrtTrainer {
 
   readonly #context: Context;
   readonly #form: Form;
-  readonly #forward: Model;
 
-  private constructor(context: Context, form: Form, forward: Model) {
+  private constructor(context: Context, form: Form) {
     this.#context = context;
     this.#form = form;
-    this.#forward = forward;
   }
 
   /**
@@ -167,6 +184,7 @@ export class OrtTrainer {
       ...of,
       ort,
       source: given,
+      forward: forward ? read(forward) : forwardModelOf(given, of),
       parameters,
       outputs: plainOutputs(graphOf(given), of).map(({ name = '' }) => name),
       options,
@@ -179,8 +197,6 @@ export class OrtTrainer {
         "A hybrid on webgpu steps on the device; give webgpu: WebGpuAdan of '@schedule-free-adan/webgpu', or form: 'graph'.";
       refuse('invalid-option', message, 'webgpu');
     }
-    const arenas = arenaGroups(parameters, options);
-    const forwardModel = forward ? read(forward) : forwardModelOf(given, of);
     if (Object.keys(carried).length > 0) {
       const carrying = carry(context);
       context = { ...context, carrying, source: carrying.model };
@@ -189,18 +205,18 @@ export class OrtTrainer {
     // Bundlers put the other forms into files of their own: whoever has none never loads it.
     if (form === 'graph') {
       const { GraphForm } = await import('./graph-form.js');
-      started = await GraphForm.create(context, arenas);
+      started = await GraphForm.create(context);
     } else if (webgpu) {
       const { deviceForm } = await import('./device-form.js');
       started = await deviceForm(context, webgpu);
     } else {
-      started = await hybridForm(context, arenas);
+      started = await hybridForm(context);
     }
-    return new OrtTrainer(context, started, forwardModel);
+    return new OrtTrainer(context, started);
   }
 
   #alive(): void {
-    if (this.#disposed) throw new StateError('disposed', 'This trainer was disposed.');
+    if (this.#disposed) disposed('This trainer');
   }
 
   /** Runs when everything before has come to an end, well or not. What fails carries nothing on. */
@@ -242,30 +258,26 @@ export class OrtTrainer {
    * `unknown-parameter`; StateError `disposed`; NonFiniteError, see `nonFinite`
    */
   step(feeds: Feeds | readonly Feeds[], { frozen = [] }: StepOptions = {}): Promise<StepResult> {
-    const batches = Array.isArray(feeds) ? (feeds as readonly Feeds[]) : [feeds as Feeds];
+    const batches = [feeds].flat() as Feeds[];
     const names = new Set(frozen);
     return this.#next(async () => {
       const { parameterNames } = this;
       for (const name of names) {
-        if (parameterNames.includes(name)) continue;
-        const message = `'${name}' is no parameter; there is ${list(parameterNames)}.`;
-        throw new ParameterError('unknown-parameter', message, name);
+        if (!parameterNames.includes(name)) {
+          const message = `'${name}' is no parameter; there is ${list(parameterNames)}.`;
+          refuseParameter('unknown-parameter', message, name);
+        }
       }
       if (batches.length === 0) {
         refuse('missing-feed', 'No batch was given; pass at least one.', 'feeds');
       }
-      for (const batch of batches) this.#check(batch, this.#form.runner);
       try {
         return await this.#form.step(batches, names);
       } catch (error) {
-        if (!(error instanceof ScheduleFreeAdanError)) await diagnose(this.#context, batches);
+        if (!isOwn(error)) await diagnose(this.#context, batches);
         throw error;
       }
     });
-  }
-
-  #check(feeds: Feeds, runner: Runner): void {
-    checkFeeds(feeds, runner, this.#context.prefix);
   }
 
   /** What an evaluation reads from: parameters, and what is carried. */
@@ -273,13 +285,18 @@ export class OrtTrainer {
     return [this.#form.arenas, this.#context.carrying?.arena ?? []].flat();
   }
 
-  /** x and what is carried, as inputs of a model with these arenas. */
+  /** x, as inputs of a model with these arenas. */
   async #x(): Promise<Feeds> {
-    const context = this.#context;
-    const { arenas } = this.#form;
-    const x =
-      this.#form.evaluationFeeds?.() ?? hostFeeds(context, arenas, await this.#form.points('x'));
-    return { ...x, ...context.carrying?.feeds(arenaName(context.prefix, arenas.length)) };
+    const form = this.#form;
+    const feeds = form.evaluationFeeds?.();
+    if (feeds) return feeds;
+    const x = await form.points('x');
+    return Object.fromEntries(
+      form.arenas.map((arena) => {
+        const values = arena.places.map(({ name }) => x[name]!);
+        return [arena.name, tensorOf(this.#context, packed(arena, values))];
+      }),
+    );
   }
 
   /** Runs the forward model at x. Changes nothing. */
@@ -288,9 +305,8 @@ export class OrtTrainer {
       const context = this.#context;
       this.#evaluation ??= await openRunner(
         context,
-        evaluationModelOf(this.#forward, this.#arenas, context.prefix),
+        evaluationModelOf(context.forward, this.#arenas, context.prefix),
       );
-      this.#check(feeds, this.#evaluation);
       return this.#evaluation.run(feeds, await this.#x());
     });
   }
@@ -321,13 +337,14 @@ export class OrtTrainer {
   /** The forward model with x and running statistics in its initializers; all else as it was, to the byte. */
   exportModel(): Promise<Uint8Array> {
     return this.#next(async () => {
-      const x = { ...(await this.#form.points('x')), ...this.#context.carrying?.named() };
-      const { graph } = this.#forward;
+      const { carrying, forward } = this.#context;
+      const x = { ...(await this.#form.points('x')), ...carrying?.named() };
+      const { graph } = forward;
       const initializer = (graph?.initializer ?? []).map((tensor) => {
         const values = x[tensor.name ?? ''];
         return values ? withFloatValues(tensor, values) : tensor;
       });
-      return encodeModel({ ...this.#forward, graph: { ...graph, initializer } });
+      return encodeModel({ ...forward, graph: { ...graph, initializer } });
     });
   }
 

@@ -1,5 +1,4 @@
-import { ParameterError } from '@schedule-free-adan/core';
-import { refuse } from './errors.js';
+import { refuse, refuseParameter } from './errors.js';
 import { GraphBuilder, reachable } from './graph.js';
 import type { Arena, ParameterShape } from './layout.js';
 import type { Graph, Model, Tensor, ValueInfo } from './model/schema.js';
@@ -18,21 +17,26 @@ import {
   typeName,
 } from './model/tensors.js';
 import { type Feeds, withRunner } from './runtime.js';
-import { stateName } from './state-layout.js';
 import type { Context } from './trainer.js';
 
-/** Oldest operator set whose operators the step uses as they are. */
-const MIN_OPSET = 13;
-
-/** Which values of a model are what. */
+/**
+ * Which values of a model are what. A name that the model lacks is an OnnxModelError `unknown-value`; a value
+ * that does not fit is one of `wrong-dtype` or `wrong-shape`.
+ */
 export interface GradientModel {
-  /** The value that holds the loss: one float32 number. */
+  /** The value that holds the loss: one float32 number, of shape [], [1] or [1, 1]. */
   readonly loss: string;
-  /** By parameter, the value that holds the gradient of the loss. A parameter is an initializer. */
+  /**
+   * By parameter, the value that holds the gradient of the loss: float32, of the parameter's shape. A parameter
+   * is an initializer, float32 as well.
+   */
   readonly gradients: Readonly<Record<string, string>>;
-  /** By initializer, the value that takes its place after a run: the running statistics of a normalization. */
+  /**
+   * By initializer, the value that takes its place after a run, float32 and of its shape: the running
+   * statistics of a normalization.
+   */
   readonly carried?: Readonly<Record<string, string>>;
-  /** By carried initializer, what it is a moving average of. */
+  /** By carried initializer, what it is a moving average of: a value of its shape. */
   readonly averaged?: Readonly<Record<string, string>>;
 }
 
@@ -45,8 +49,11 @@ export interface ModelParameter extends ParameterShape {
 export const isStandard = ({ domain = '' }: { readonly domain?: string }): boolean =>
   domain === '' || domain === 'ai.onnx';
 
-/** @throws OnnxModelError `unsupported-model` before operator set `least` */
-export function graphOf(model: Model, least = MIN_OPSET): Graph {
+/**
+ * @param least the oldest operator set whose operators are used as they are; 13 for the step
+ * @throws OnnxModelError `unsupported-model` before that
+ */
+export function graphOf(model: Model, least = 13): Graph {
   if (!model.graph) refuse('unsupported-model', 'The model has no graph; is the file complete?');
   const version = opsetOf(model);
   if (version < least) {
@@ -64,44 +71,50 @@ export const computedIn = ({ node = [] }: Graph): Set<string> =>
   new Set(node.flatMap(({ output = [] }) => output));
 
 /** Values that a graph has, made or given. */
-function valuesOf(graph: Graph): Set<string> {
-  const { input = [], initializer = [] } = graph;
-  const given = byName<{ name?: string }>([...input, ...initializer]);
-  return new Set([...given.keys(), ...computedIn(graph)]);
+const valuesOf = (graph: Graph): Set<string> =>
+  new Set([
+    ...byName(graph.input).keys(),
+    ...byName(graph.initializer).keys(),
+    ...computedIn(graph),
+  ]);
+
+/** What a graph tells of its values. */
+const infosOf = ({ input = [], output = [], valueInfo = [] }: Graph) =>
+  byName([...valueInfo, ...input, ...output]);
+
+const namesOf = (values: readonly { readonly name?: string }[] = []) =>
+  list(values.map(({ name = '' }) => name));
+
+/**
+ * An initializer by its name.
+ * @throws OnnxModelError `unknown-value`, ParameterError `duplicate-parameter`
+ */
+export function initializerOf({ initializer = [] }: Graph, what: string, name: string): Tensor {
+  const [tensor, second] = initializer.filter((one) => one.name === name);
+  if (second) {
+    const message = `'${name}' is the name of two initializers; rename one.`;
+    refuseParameter('duplicate-parameter', message, name);
+  }
+  return (
+    tensor ??
+    refuse(
+      'unknown-value',
+      `The ${what} '${name}' is no initializer; those are ${namesOf(initializer)}.`,
+      name,
+    )
+  );
 }
 
-/** Types of values, as far as the graph tells; float32 then. */
-function infosOf({ input = [], output = [], valueInfo = [] }: Graph) {
-  const infos = byName([...valueInfo, ...input, ...output]);
-  return (name: string): ValueInfo =>
-    infos.get(name) ?? { name, type: { tensorType: { elemType: elementTypes.float32 } } };
-}
-
-/** An initializer by its name. @throws OnnxModelError `unknown-value` */
-export const initializerOf = (
-  tensors: ReadonlyMap<string, Tensor>,
+const wrongShape = (
   what: string,
   name: string,
-): Tensor =>
-  tensors.get(name) ??
-  refuse(
-    'unknown-value',
-    `The ${what} '${name}' is no initializer; those are ${list(tensors.keys())}.`,
-    name,
-  );
+  shape: readonly number[],
+  dims: unknown,
+  told = `[${dims}]`,
+): never => refuse('wrong-shape', `${what} has shape ${told}, not [${shape}].`, name, dims);
 
-/** Throws unless a value, as far as its type is told, is float32 of one of these shapes. */
-function checkValue(info: ValueInfo, what: string, ...shapes: (readonly number[])[]) {
-  const { name = '' } = info;
-  const { elemType, dims } = toldOf(info);
-  if (elemType !== undefined && elemType !== elementTypes.float32) {
-    refuse('wrong-dtype', `${what} is ${typeName(elemType)}, not float32.`, name, elemType);
-  }
-  if (dims && !shapes.some((shape) => fits(dims, shape))) {
-    const message = `${what} has shape ${shown(dims)}, not [${shapes[0]}].`;
-    refuse('wrong-shape', message, name, dims);
-  }
-}
+const gradientOf = (gradient: string | undefined, name: string) =>
+  `The gradient '${gradient}' of '${name}'`;
 
 /**
  * The parameters of a model, checked against their gradients.
@@ -110,33 +123,27 @@ function checkValue(info: ValueInfo, what: string, ...shapes: (readonly number[]
 export function readParameters(model: Model, { loss, gradients }: GradientModel): ModelParameter[] {
   const graph = graphOf(model);
   const values = valuesOf(graph);
-  const infoOf = infosOf(graph);
-  if (!values.has(loss)) {
-    const outputs = list((graph.output ?? []).map(({ name = '' }) => name));
-    const message = `The loss '${loss}' is no value of the model; its outputs are ${outputs}.`;
-    refuse('unknown-value', message, loss);
-  }
-  checkValue(infoOf(loss), `The loss '${loss}'`, [], [1], [1, 1]);
-  const tensors = new Map<string, Tensor>();
-  for (const tensor of graph.initializer ?? []) {
-    const { name = '' } = tensor;
-    if (tensors.has(name) && Object.hasOwn(gradients, name)) {
-      const message = `'${name}' is the name of two initializers; rename one.`;
-      throw new ParameterError('duplicate-parameter', message, name);
+  const infos = infosOf(graph);
+  /** Throws unless a value is there and, as far as its type is told, float32 of one of these shapes. */
+  const check = (what: string, name: string, ...shapes: [readonly number[], ...number[][]]) => {
+    if (!values.has(name)) {
+      const message = `${what} is no value of the model; its outputs are ${namesOf(graph.output)}.`;
+      refuse('unknown-value', message, name);
     }
-    tensors.set(name, tensor);
-  }
+    const { elemType = elementTypes.float32, dims } = toldOf(infos.get(name) ?? {});
+    if (elemType !== elementTypes.float32) {
+      refuse('wrong-dtype', `${what} is ${typeName(elemType)}, not float32.`, name, elemType);
+    }
+    if (dims && !shapes.some((shape) => fits(dims, shape))) {
+      wrongShape(what, name, shapes[0], dims, shown(dims));
+    }
+  };
+  check(`The loss '${loss}'`, loss, [], [1], [1, 1]);
   return Object.entries(gradients).map(([name, gradient]) => {
-    const tensor = initializerOf(tensors, 'parameter', name);
-    const what = `The gradient '${gradient}' of '${name}'`;
-    if (!values.has(gradient)) {
-      const message = `${what} is no value of the model; name a node's output.`;
-      refuse('unknown-value', message, gradient);
-    }
-    const shape = shapeOf(tensor);
-    const initial = floatValues(tensor);
-    checkValue(infoOf(gradient), what, shape);
-    return { name, shape, values: initial };
+    const tensor = initializerOf(graph, 'parameter', name);
+    const parameter = { name, shape: shapeOf(tensor), values: floatValues(tensor) };
+    check(gradientOf(gradient, name), gradient, parameter.shape);
+    return parameter;
   });
 }
 
@@ -149,27 +156,21 @@ export function checkPrefix(model: Model, prefix: string): void {
   }
 }
 
-/** The input of a model with the parameters of a group. */
-export const arenaName = (prefix: string, group: number) => stateName(prefix, group, 'parameter');
-
 /**
  * The model with its parameters cut out of arenas, under the names that it knows them by, and with
  * other outputs.
- * @param after what comes behind the model's own nodes; `append` adds to it
+ * @param after what comes behind the model's own nodes
+ * @param append adds to that, and to the inputs; gives the outputs
  */
 export function withArenas(
   model: Model,
-  groups: readonly Arena[],
+  arenas: readonly Arena[],
   after: GraphBuilder,
-  append: (graph: Graph) => {
-    readonly inputs?: readonly ValueInfo[];
-    readonly outputs: readonly ValueInfo[];
-  },
+  append: (graph: Graph, inputs: ValueInfo[]) => readonly ValueInfo[],
 ): Model {
   const graph = graphOf(model);
   const cut = new Set<string>();
-  const arenas = groups.map(({ places, length }, k) => {
-    const arena = arenaName(after.prefix, k);
+  const inputs = arenas.map(({ name: arena, places, length }) => {
     for (const { name, shape, start, end } of places) {
       const part = end - start === length ? arena : after.slice(arena, start, end);
       after.reshape(part, shape, name);
@@ -178,7 +179,7 @@ export function withArenas(
     return makeValueInfo(arena, 'float32', [length]);
   });
   const before = after.nodes.splice(0);
-  const { inputs = [], outputs } = append(graph);
+  const outputs = append(graph, inputs);
   const kept = <T extends { name?: string }>(list: readonly T[] = []) =>
     list.filter(({ name = '' }) => !cut.has(name));
   const input = kept(graph.input);
@@ -189,8 +190,7 @@ export function withArenas(
         ...graph,
         node: [...before, ...(graph.node ?? []), ...after.nodes],
         initializer: [...kept(graph.initializer), ...after.constants.values()],
-        input: [...input, ...byName([...arenas, ...inputs]).values()],
-        valueInfo: kept(graph.valueInfo),
+        input: [...input, ...byName(inputs).values()],
       },
     },
     outputs,
@@ -204,7 +204,10 @@ const outputsBut = ({ output = [] }: Graph, names: readonly string[]): ValueInfo
 
 /** Outputs of the model that are no gradients, the loss first. */
 export const plainOutputs = (graph: Graph, { loss, gradients }: GradientModel): ValueInfo[] => [
-  infosOf(graph)(loss),
+  infosOf(graph).get(loss) ?? {
+    name: loss,
+    type: { tensorType: { elemType: elementTypes.float32 } },
+  },
   ...outputsBut(graph, [loss, ...Object.values(gradients)]),
 ];
 
@@ -229,23 +232,21 @@ export function modelOf(
   const input = (graph.input ?? []).filter(
     (info) => always.includes(info) || values.has(info.name ?? ''),
   );
-  return { ...model, graph: { ...graph, node, initializer, input, output: [...outputs] } };
+  const output = [...byName(outputs).values()];
+  return { ...model, graph: { ...graph, node, initializer, input, output } };
 }
 
 /** A forward model whose parameters are an input: each group's arena. */
-export function evaluationModelOf(forward: Model, groups: readonly Arena[], prefix: string): Model {
+export function evaluationModelOf(forward: Model, arenas: readonly Arena[], prefix: string): Model {
   checkPrefix(forward, prefix);
   const held = byName(graphOf(forward).initializer);
-  for (const { name, shape } of groups.flatMap(({ places }) => places)) {
+  for (const { name, shape } of arenas.flatMap(({ places }) => places)) {
     const tensor = held.get(name);
     if (tensor && String(shapeOf(tensor)) !== String(shape)) {
-      const message = `'${name}' has shape [${shapeOf(tensor)}] in the forward model, not [${shape}].`;
-      refuse('wrong-shape', message, name, shapeOf(tensor));
+      wrongShape(`'${name}' of the forward model`, name, shape, shapeOf(tensor));
     }
   }
-  return withArenas(forward, groups, new GraphBuilder(prefix), ({ output = [] }) => ({
-    outputs: output,
-  }));
+  return withArenas(forward, arenas, new GraphBuilder(prefix), ({ output = [] }) => output);
 }
 
 /** Throws if a gradient has another size than its parameter: a batch may decide it. */
@@ -255,19 +256,19 @@ export function checkSizes(
 ): void {
   for (const { name, shape } of parameters) {
     const dims = dimsOf(name);
-    if (!dims || sizeOf(dims) === sizeOf(shape)) continue;
-    const message = `The gradient '${gradients[name]}' of '${name}' has shape [${dims}] in this batch; it must have the parameter's shape [${shape}].`;
-    refuse('wrong-shape', message, name, dims);
+    if (dims && sizeOf(dims) !== sizeOf(shape)) {
+      wrongShape(`${gradientOf(gradients[name], name)} in this batch`, name, shape, dims);
+    }
   }
 }
 
 /** Looks into what a runtime gave up on: its errors name no gradient. */
 export async function diagnose(context: Context, batches: readonly Feeds[]): Promise<void> {
-  const { source, gradients, carrying } = context;
-  const outputs = [...new Set(Object.values(gradients))].map((name) => ({ name }));
+  const { source, gradients } = context;
+  const outputs = Object.values(gradients).map((name) => ({ name }));
   await withRunner(context, modelOf(source, outputs), async (runner) => {
     for (const batch of batches) {
-      const results = await runner.run({}, { ...batch, ...carrying?.feeds() });
+      const results = await runner.run(runner.pick(batch));
       checkSizes(context, (name) => results[gradients[name]!]?.dims);
     }
   });

@@ -1,7 +1,6 @@
 import { carryingModelOf } from './carried.js';
-import { arenaGroups } from './layout.js';
 import type { Model } from './model/schema.js';
-import { type Layout, makeLayout } from './state-layout.js';
+import { arenaGroups, type Layout, makeLayout } from './state-layout.js';
 import {
   appendStep,
   metadata,
@@ -47,14 +46,14 @@ export function appendOptimizer(
   const of = { loss, gradients, carried };
   const parameters = readParameters(model, of);
   checkPrefix(model, prefix);
-  const layout = makeLayout(arenaGroups(parameters, options), { prefix, freezable });
+  const layout = makeLayout(arenaGroups(prefix, parameters, options), { prefix, freezable });
   if (Object.keys(carried).length === 0)
     return { ...trainingStepOf(model, of, layout), parameters };
-  const { model: source, ...places } = carryingModelOf(model, of, prefix);
+  const { model: source, output, arena } = carryingModelOf(model, of, prefix);
   const made = trainingStepOf(source, of, layout);
   made.model.metadataProps.push({
     key: 'schedule-free-adan.carried',
-    value: JSON.stringify(places),
+    value: JSON.stringify({ input: arena.name, output, places: arena.places }),
   });
   return { ...made, parameters };
 }
@@ -62,17 +61,15 @@ export function appendOptimizer(
 export function trainingStepOf(model: Model, of: GradientModel, layout: Layout) {
   const after = new StepBuilder(layout.prefix);
   let reports: Reports = {};
-  const made = withArenas(model, layout.groups, after, (graph) => {
+  const made = withArenas(model, layout.groups, after, (graph, inputs) => {
     reports = appendStep(after, layout, new Map(Object.entries(of.gradients)));
-    const { inputs, outputs } = stateInfos(layout);
-    return {
-      inputs,
-      outputs: [
-        ...plainOutputs(graph, of),
-        ...outputs,
-        ...reportInfos(reports, layout.names.length),
-      ],
-    };
+    const own = stateInfos(layout);
+    inputs.push(...own.inputs);
+    return [
+      ...plainOutputs(graph, of),
+      ...own.outputs,
+      ...reportInfos(reports, layout.names.length),
+    ];
   });
   const metadataProps = [...(model.metadataProps ?? []), ...metadata(layout)];
   return { model: { ...made, metadataProps }, layout, reports };

@@ -71,7 +71,9 @@ function expectRefused({ errors, moved, q }: Awaited<ReturnType<typeof wrongSize
   expect(errors).toHaveLength(4);
   for (const error of errors) {
     expect(error).toMatchObject({ code: 'wrong-shape', subject: 'q' });
-    expect(error.message).toMatch(/^The gradient 'd q' of 'q' has .* shape \[4\]/);
+    expect(error.message).toMatch(
+      /^The gradient 'd q' of 'q' in this batch has shape .* not \[4\]/,
+    );
   }
   expect(moved).toBe(false);
   expect(q.every((value) => value < 1)).toBe(true);

@@ -309,6 +309,7 @@ export const cases: GradientCase[] = [
       { kernel_shape: [3, 2], strides: [2, 3], pads: [1, 0, 1, 0], count_include_pad: 1 },
     ],
     [[[1, 2, 8, 8]], { kernel_shape: [3, 3], strides: [2, 2] }],
+    [[[1, 2, 5, 6]], { kernel_shape: [2, 3], auto_pad: 'SAME_UPPER', count_include_pad: 1 }],
   ]),
   ...['GlobalAveragePool', 'GlobalMaxPool'].flatMap((op) =>
     made(op, [[[[2, 3, 3, 4]]], [[[2, 3, 5]]]]),

@@ -211,7 +211,6 @@ function windows(a: Attributes, image: readonly number[], kernel: readonly numbe
   const reach = kernel.map((k, i) => dilations[i]! * (k - 1) + 1);
   const pads = a.ints('pads') ?? [...kernel, ...kernel].map(() => 0);
   const same = auto.startsWith('SAME');
-  const ends = range(kernel.length).map((i) => pads[i + kernel.length]!);
   const totals = kernel.map((_, i) =>
     Math.max(0, (Math.ceil(image[i]! / strides[i]!) - 1) * strides[i]! + reach[i]! - image[i]!),
   );
@@ -219,6 +218,7 @@ function windows(a: Attributes, image: readonly number[], kernel: readonly numbe
     if (!same) return auto === 'VALID' ? 0 : pads[i]!;
     return auto === 'SAME_LOWER' ? Math.ceil(totals[i]! / 2) : Math.floor(totals[i]! / 2);
   });
+  const ends = kernel.map((_, i) => (same ? totals[i]! - begins[i]! : pads[i + kernel.length]!));
   const places = kernel.map((_, i) => {
     if (same) return Math.ceil(image[i]! / strides[i]!);
     const room = image[i]! + begins[i]! + (auto === 'VALID' ? 0 : ends[i]!) - reach[i]!;

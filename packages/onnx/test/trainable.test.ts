@@ -217,6 +217,24 @@ describe('what can not be trained is refused before anything runs', () => {
     ).rejects.toThrow(/node 'widen' \(Cast\) can't be made: 'wide' is float64, not float32/);
   });
 
+  test.each([
+    ['Slice', ['pre', 'zero', 'end', 'axes']],
+    ['Pad', ['pre', 'zeros', '', 'axes']],
+  ])('%s along axes that a run decides', async (op, input) => {
+    const model = forwardModel(18);
+    const graph = model.graph!;
+    graph.node![2] = makeNode(op, input, ['h'], {}, { name: 'middle' });
+    graph.initializer!.push(
+      makeTensor('zero', 'int64', [1], [0]),
+      makeTensor('zeros', 'int64', [2], [0, 0]),
+      makeTensor('end', 'int64', [1], [64]),
+    );
+    graph.input!.push(makeValueInfo('axes', 'int64', [1]));
+    await expect(
+      makeTrainable(model, { ort: native, loss: softmaxCrossEntropy() }),
+    ).rejects.toThrow(`node 'middle' (${op}) can't be made: 'axes' is not constant. Fix extents`);
+  });
+
   test('a voice detector with If and LSTM', async () => {
     const entry = createRequire(import.meta.url).resolve('@ricky0123/vad-web');
     const bytes = readFileSync(join(dirname(entry), 'silero_vad_v5.onnx'));

@@ -23,12 +23,11 @@ const toInputs =
     const input = [...(node.input ?? [])];
     for (const name of names) {
       const { ints, floats, i, f } = attributeOf(node, name);
+      const whole = i === undefined ? ints : [i];
       // The largest of 64 bits stands for no end, and is no number of JavaScript's.
-      if (ints) input.push(b.integers(...ints.map((v) => Math.min(Number(v), 2 ** 53 - 1))));
-      else if (i !== undefined) input.push(b.integers(Number(i)));
+      if (whole) input.push(b.integers(...whole.map((v) => Math.min(Number(v), 2 ** 53 - 1))));
       else if (f !== undefined) input.push(b.constant(f));
-      else if (floats) input.push(b.floats([floats.length], floats));
-      else input.push('');
+      else input.push(floats ? b.floats([floats.length], floats) : '');
     }
     while (input.at(-1) === '') input.pop();
     const rest = (node.attribute ?? []).filter(({ name = '' }) => !names.includes(name));
@@ -39,10 +38,11 @@ const toInputs =
 const softmax: Change = ({ opType, input, output, ...node }, b, rankTwo) => {
   const axis = Number(attributeOf(node, 'axis').i ?? 1);
   const [x] = input as [string];
-  const plain = axis === -1 || (axis === 1 && rankTwo.has(x));
-  const from = plain ? x : b.node('Flatten', [x], { axis });
-  const soft = b.node(opType!, [from], { axis: -1 }, plain ? output![0] : undefined);
-  if (!plain) b.node('Reshape', [soft, b.node('Shape', [x])], {}, output![0]);
+  if (axis === -1 || (axis === 1 && rankTwo.has(x))) b.node(opType!, [x], { axis: -1 }, output![0]);
+  else {
+    const soft = b.node(opType!, [b.node('Flatten', [x], { axis })], { axis: -1 });
+    b.node('Reshape', [soft, b.node('Shape', [x])], {}, output![0]);
+  }
   return undefined;
 };
 
@@ -93,9 +93,8 @@ export const changes: readonly (readonly [number, string, Change])[] = [
     ({ output, ...node }) => {
       const attribute = (node.attribute ?? []).filter(({ name }) => name !== 'spatial');
       // Whoever gave running statistics was in training, and gave those of the batch behind them.
-      const training = output![1] !== undefined;
-      const plain = { ...node, output: output!.slice(0, training ? 3 : 1), attribute };
-      return training ? withDefault(plain, 'training_mode', 1) : plain;
+      const plain = { ...node, output: output!.slice(0, 3), attribute };
+      return output![1] === undefined ? plain : withDefault(plain, 'training_mode', 1);
     },
   ],
   [

@@ -1,4 +1,4 @@
-import { OnnxModelError } from '../errors.js';
+import { refuse } from '../errors.js';
 import type { Node } from '../model/schema.js';
 
 /** A choice by name, by pattern of names, or by name and something more. */
@@ -7,10 +7,10 @@ export type NameChoice<T> = string | RegExp | ((name: string, more: T) => boolea
 /** Nodes by name, pattern of names, or by name and operator. One without a name has that of its first output. */
 export type NodeChoice = NameChoice<string>;
 
-export function invalidOption(option: string, value: unknown, remedy: string): OnnxModelError {
+export function invalidOption(option: string, value: unknown, remedy: string): never {
   const shown = typeof value === 'function' ? 'a function' : value;
   const message = `'${option}' is ${shown}; ${remedy}.`;
-  return new OnnxModelError('invalid-option', message, option, value);
+  refuse('invalid-option', message, option, value);
 }
 
 export function isChosen<T>(choice: NameChoice<T>, name: string, more: T): boolean {
@@ -33,7 +33,7 @@ export function chosenNodes(
       isChosen(choice, name || output[0]!, opType),
     );
     if (met.length === 0) {
-      throw invalidOption(option, choice, "it meets no node; look at the names of the model's");
+      invalidOption(option, choice, "it meets no node; look at the names of the model's");
     }
     for (const node of met) if (!chosen.has(node)) chosen.set(node, place);
   });

@@ -1,8 +1,8 @@
-import { OnnxModelError } from '../errors.js';
+import { refuse } from '../errors.js';
 import { captured, type Value } from '../graph.js';
 import { attributeOf } from '../model/nodes.js';
 import type { Graph, Node } from '../model/schema.js';
-import { numbersOf, toNumber } from '../model/tensors.js';
+import { byName, numbersOf, toNumber } from '../model/tensors.js';
 import { isStandard } from '../training-model.js';
 import type { NodeChoice } from './choice.js';
 import type { Emitter } from './emit.js';
@@ -10,8 +10,13 @@ import type { Probed } from './probe.js';
 import { recomputed } from './recompute.js';
 import type { Rule, RuleContext } from './rules.js';
 
-const title = (node: Node) =>
-  `node '${node.name || node.output?.[0]}' (${node.domain ? `${node.domain}.` : ''}${node.opType})`;
+/** Ends with an error about a node. */
+function unsupported({ name, output, domain, opType }: Node, what: string, remedy: string): never {
+  const own = name || output?.[0];
+  const title = `node '${own}' (${domain ? `${domain}.` : ''}${opType})`;
+  const message = `${what} ${title}${remedy}, or give a rule of your own in \`rules\`.`;
+  refuse('unsupported-operator', message, own, opType);
+}
 
 /** What a table has for a node's operator: `Relu`, or `domain.Operator`. */
 export const ruleOf = <R = Rule>(node: Node, rules: Readonly<Record<string, R>>): R | undefined => {
@@ -23,7 +28,7 @@ export const ruleOf = <R = Rule>(node: Node, rules: Readonly<Record<string, R>>)
 /** Nodes through which the loss depends on these values, in the graph's order. */
 export function pathOf(
   graph: Graph,
-  from: ReadonlySet<string>,
+  from: Iterable<string>,
   loss: Value,
   stops: (node: Node) => boolean,
 ) {
@@ -41,7 +46,7 @@ export function pathOf(
     if (on) for (const name of input) if (values.has(name)) needed.add(name);
     return on;
   });
-  return { nodes: nodes.reverse(), values: needed };
+  return [nodes.reverse(), needed] as const;
 }
 
 /** @throws OnnxModelError `unsupported-operator` for the first node on the way that has no rule */
@@ -52,65 +57,49 @@ export function checkRules(
 ): void {
   const node = nodes.find((one) => !ruleOf(one, rules));
   if (!node) return;
-  const remedy = /^(Q[A-Z]|MatMulInteger|ConvInteger|Dequantize|Quantize|DynamicQuantize)/.test(
-    node.opType ?? '',
-  )
+  const remedy = /^Q[A-Z]|Integer|uantize/.test(node.opType ?? '')
     ? 'Take the model before it was quantized'
     : 'Choose `trainable` parameters behind it';
-  const message = `There is no gradient rule for ${title(node)} of operator set ${opset}. ${remedy}, or give a rule of your own in \`rules\`.`;
-  throw new OnnxModelError(
-    'unsupported-operator',
-    message,
-    node.name || node.output?.[0],
-    node.opType,
-  );
+  unsupported(node, 'There is no gradient rule for', ` of operator set ${opset}. ${remedy}`);
 }
 
-/** Appends the gradient of `loss` with respect to `wanted`, and returns it by name. */
+/**
+ * Appends the gradient of `loss` with respect to `wanted`, and returns it by name.
+ * @param recompute segments that are computed again
+ */
 export function differentiate(
   b: Emitter,
   graph: Graph,
-  {
-    loss,
-    wanted,
-    probed,
-    rules,
-    opset,
-    recompute,
-  }: {
-    loss: Value;
-    wanted: ReadonlySet<string>;
-    probed: Probed;
-    rules: Readonly<Record<string, Rule>>;
-    opset: number;
-    /** Segments that are computed again. */
-    recompute: NodeChoice | readonly NodeChoice[];
-  },
+  loss: Value,
+  wanted: Iterable<string>,
+  probed: Probed,
+  rules: Readonly<Record<string, Rule>>,
+  opset: number,
+  recompute: NodeChoice | readonly NodeChoice[],
 ): Map<string, Value> {
-  const path = pathOf(graph, wanted, loss, (node) =>
-    (node.output ?? []).every((name) => name && !/float/.test(probed.types.get(name) ?? '')),
+  const [nodes, values] = pathOf(graph, wanted, loss, (node) =>
+    (node.output ?? []).every((name) => name && !/float/.test(probed.types.get(name)!)),
   );
-  const initializers = new Map((graph.initializer ?? []).map((t) => [t.name ?? '', t]));
+  const initializers = byName(graph.initializer);
   const found = new Map<string, Value>();
   const give = (name: string, value: Value) => {
     const before = found.get(name);
     found.set(name, before === undefined ? value : b.add(before, value));
   };
-  const lossShape = probed.shapes.get(loss)!;
-  give(loss, lossShape.length === 0 ? b.value(1) : b.floats(lossShape as number[], [1]));
-  const { instead, original } = recomputed(b, graph, recompute);
+  give(loss, b.floats(probed.shapes.get(loss) as number[], [1]));
+  const [instead, original] = recomputed(b, graph, recompute);
   const shape = (value: Value) => probed.shapes.get(original(value))!;
-  for (const node of [...path.nodes].reverse()) {
+  for (const node of [...nodes].reverse()) {
     const [x, y] = [node.input ?? [], node.output ?? []];
     const dy = y.map((name) => found.get(name));
-    if (dy.every((g) => g === undefined)) continue;
-    const refuse = (why: string): never => {
-      const message = `The gradient of ${title(node)} can't be made: ${why}. Fix extents with \`dimensions\`, or give a rule of your own in \`rules\`.`;
-      throw new OnnxModelError('unsupported-operator', message, node.name || y[0], node.opType);
+    const come = dy.find(Boolean);
+    if (!come) continue;
+    const impossible = (why: string): never => {
+      const remedy = ` can't be made: ${why}. Fix extents with \`dimensions\``;
+      return unsupported(node, 'The gradient of', remedy);
     };
     const attribute = (name: string) => attributeOf(node, name);
     const g = dy[0] ?? b.zeros(shape(y[0]!));
-    const come = dy.find((one) => one !== undefined)!;
     const context: RuleContext = {
       b,
       x: instead(node, x, come),
@@ -119,14 +108,14 @@ export function differentiate(
       g,
       opset,
       shape,
-      fixed: (value, from = 0, to?: number) =>
+      fixed: (value, from, to) =>
         shape(value)
           .slice(from, to)
           .map((e) =>
-            typeof e === 'number' ? e : refuse(`'${value}' has an extent that is not fixed`),
+            typeof e === 'number' ? e : impossible(`'${value}' has an extent that is not fixed`),
           ),
       type: (value) => probed.types.get(original(value)) ?? '',
-      needs: (input) => path.values.has(x[input] ?? ''),
+      needs: (input) => values.has(x[input] ?? ''),
       int: (name, fallback) => toNumber(attribute(name).i ?? fallback),
       float: (name, fallback) => attribute(name).f ?? fallback,
       ints: (name) => attribute(name).ints?.map(Number),
@@ -139,14 +128,14 @@ export function differentiate(
         const tensor = initializers.get(name);
         return tensor ? numbersOf(tensor) : probed.numbers.get(name);
       },
-      refuse,
+      refuse: impossible,
     };
     const gradients = ruleOf(node, rules)!(context);
     x.forEach((name, i) => {
-      if (!path.values.has(name)) return;
+      if (!values.has(name)) return;
       const made = gradients[i];
       const value = typeof made === 'function' ? made() : made;
-      if (value !== undefined) give(name, value);
+      if (value) give(name, value);
     });
   }
   return found;

@@ -1,5 +1,6 @@
 import { GraphBuilder, type Operand, type Value } from '../graph.js';
 import type { AttributeValue } from '../model/nodes.js';
+import { sizeOf } from '../model/tensors.js';
 
 /** An extent that a run decides: where to read it, and what it was in the probes. */
 export interface RunExtent {
@@ -73,21 +74,14 @@ export class Emitter extends GraphBuilder {
     return this.node('MatMul', [a, b]);
   }
   gemm(a: Value, b: Value, transA: boolean, transB: boolean): Value {
-    const attributes = { ...(transA && { transA: 1 }), ...(transB && { transB: 1 }) };
-    return this.node('Gemm', [a, b], attributes);
+    return this.node('Gemm', [a, b], { transA: Number(transA), transB: Number(transB) });
   }
   concatOn(values: readonly Value[], axis: number): Value {
     return values.length === 1 ? values[0]! : this.node('Concat', values, { axis });
   }
-  cut(
-    value: Value,
-    axes: readonly number[],
-    starts: readonly number[],
-    ends: readonly number[],
-    steps: readonly number[] = axes.map(() => 1),
-  ): Value {
-    if (axes.length === 0) return value;
-    const vectors = [starts, ends, axes, steps].map((list) => this.integers(...list));
+  /** Elements `start` to `end` along an axis. */
+  cut(value: Value, axis: number, start: number, end: number, step = 1): Value {
+    const vectors = [start, end, axis, step].map((n) => this.integers(n));
     return this.node('Slice', [value, ...vectors]);
   }
   pad(value: Value, begins: readonly number[], ends: readonly number[], fill = 0): Value {
@@ -101,18 +95,18 @@ export class Emitter extends GraphBuilder {
   /** A shape as a vector of int64; constant where it can be. */
   shapeVector(shape: Shape): Value {
     if (shape.every((e) => typeof e === 'number')) return this.integers(...(shape as number[]));
-    const first = shape.find((e) => typeof e !== 'number')!;
-    // The first extents of one value: read at once.
-    if (shape.every((e, i) => typeof e !== 'number' && e.of === first.of && e.axis === i)) {
-      return this.node('Shape', [first.of], { start: 0, end: shape.length });
+    const { of } = shape[0] as RunExtent;
+    // The first extents of one value, none of them known before: read at once.
+    if (shape.every((e, i) => typeof e !== 'number' && e.of === of && e.axis === i)) {
+      return this.node('Shape', [of], { start: 0, end: shape.length });
     }
     return this.concat(
       shape.map((e) => (typeof e === 'number' ? this.integers(e) : this.extent(e))),
     );
   }
   shaped(value: Value, shape: Shape): Value {
-    const free = shape.filter((e) => typeof e !== 'number').length;
     const numbers = shape.map((e) => (typeof e === 'number' ? e : -1));
+    const free = numbers.filter((n) => n < 0).length;
     if (free === 0 || (free === 1 && !numbers.includes(0))) return this.reshape(value, numbers);
     return this.node('Reshape', [value, this.shapeVector(shape)], { allowzero: 1 });
   }
@@ -124,17 +118,11 @@ export class Emitter extends GraphBuilder {
   }
   /** How many elements there are, as a float. */
   count(shape: Shape): Operand {
-    let fixed = 1;
-    let value: Value | undefined;
-    for (const extent of shape) {
-      if (typeof extent === 'number') {
-        fixed *= extent;
-        continue;
-      }
-      const one = this.reshape(this.cast(this.extent(extent), 'float32'), []);
-      value = value ? this.mul(value, one) : one;
-    }
-    return value ? this.scale(value, fixed) : fixed;
+    const fixed = sizeOf(shape.filter((e) => typeof e === 'number'));
+    return shape
+      .filter((e) => typeof e !== 'number')
+      .map((e) => this.reshape(this.cast(this.extent(e), 'float32'), []))
+      .reduce<Operand>((all, one) => (all === 1 ? one : this.mul(all, one)), fixed);
   }
 
   /** The gradient of a broadcast: sums over what was repeated. */
@@ -143,9 +131,9 @@ export class Emitter extends GraphBuilder {
     const axes = range(from.length).filter(
       (i) => i < more || (to[i - more] === 1 && from[i] !== 1),
     );
-    if (axes.length === more) return this.sum(value, axes, 0);
-    const sum = this.sum(value, axes);
-    return more === 0 ? sum : this.shaped(sum, to);
+    const kept = axes.length > more;
+    const sum = this.sum(value, axes, kept ? 1 : 0);
+    return kept && more > 0 ? this.shaped(sum, to) : sum;
   }
 
   /**
@@ -156,7 +144,8 @@ export class Emitter extends GraphBuilder {
     value: Value,
     rank: number,
     axis: number,
-    { from, to }: { from: number; to: number },
+    from: number,
+    to: number,
     sources: (element: number) => readonly (readonly [number, number])[],
   ): Value {
     const matrix = new Float32Array(to * from);

@@ -5,9 +5,9 @@ import type { WholeGraph } from './probe.js';
 
 /** Numbers in (0, 1), the same for the same seed (mulberry32). */
 function random(seed: number) {
-  let state = seed >>> 0;
+  let state = seed;
   return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
+    state = (state + 0x6d2b79f5) | 0;
     let t = Math.imul(state ^ (state >>> 15), state | 1);
     t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32 + 2 ** -33;

@@ -3,20 +3,17 @@ import { attributeOf } from '../model/nodes.js';
 import type { Node } from '../model/schema.js';
 import { toNumber } from '../model/tensors.js';
 import { ruleOf } from './differentiate.js';
-import type { Emitter, Shape } from './emit.js';
+import type { Emitter } from './emit.js';
+import type { Probed } from './probe.js';
 import { normalization, type Rule } from './rules.js';
 
 /** Appends what stands for a node that some providers lack, in operators that every one has. */
-type Lowering = (b: Emitter, node: Node, shapeOf: (value: Value) => Shape) => void;
+type Lowering = (b: Emitter, node: Node, shapes: Probed['shapes']) => void;
 
-/** @param share of the sum */
-const sum =
-  (share: (n: number) => number): Lowering =>
-  (b, { input = [], output = [] }) => {
-    const [x = '', ...rest] = input;
-    const all = rest.reduce((a, v) => b.add(a, v), x);
-    b.node('Mul', [all, share(input.length)], {}, output[0]);
-  };
+const sum: Lowering = (b, { opType, input = [], output = [] }) => {
+  const all = input.reduce((a, v) => b.add(a, v));
+  b.node('Div', [all, opType === 'Mean' ? input.length : 1], {}, output[0]);
+};
 
 /** Whatever the rank: [N, C, all the rest]. */
 const flatten = (b: Emitter, value: Value) => b.node('Reshape', [value, b.integers(0, 0, -1)]);
@@ -61,10 +58,10 @@ export const STRIDES = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f, 0x165667
  * x ↦ (x + x²/2¹⁶)², the middle of a square squared again, on equidistant x (Widynski's middle square
  * Weyl sequence, arXiv 1704.00358, in 32 bits).
  */
-const dropout: Lowering = (b, node, shapeOf) => {
+const dropout: Lowering = (b, node, shapes) => {
   const [x, ratio, counter] = node.input as [Value, Value, Value];
   const [y, kept] = node.output as [Value, Value];
-  const shape = shapeOf(y);
+  const shape = shapes.get(y)!;
   const { add, sub, mul, div } = b;
   const integer = (value: number) => b.constant(value | 0, 'int32');
   const hash = (value: Value) => {
@@ -97,17 +94,18 @@ const lowerings: Readonly<Record<string, Lowering>> = {
     const all = b.sum(b.exp(shifted), [axis]);
     b.node('Sub', [shifted, b.node('Log', [all])], {}, node.output![0]);
   },
-  Sum: sum(() => 1),
-  Mean: sum((n) => 1 / n),
+  Sum: sum,
+  Mean: sum,
   'training.BatchNormalization': batchNorm,
   'training.Dropout': dropout,
 };
 
 /** The nodes that stand for one; constants of theirs are the builder's. */
-export function lower(b: Emitter, node: Node, shapeOf: (value: Value) => Shape): readonly Node[] {
+export function lower(b: Emitter, node: Node, shapes: Probed['shapes']): Node | readonly Node[] {
   const lowering = ruleOf(node, lowerings);
-  lowering?.(b, node, shapeOf);
-  return lowering ? b.nodes.splice(0) : [node];
+  if (!lowering) return node;
+  lowering(b, node, shapes);
+  return b.nodes.splice(0);
 }
 
 /** Rules of the nodes that a training form has. */

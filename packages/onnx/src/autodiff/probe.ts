@@ -1,5 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-common';
-import { OnnxModelError } from '../errors.js';
+import { OnnxModelError, refuse } from '../errors.js';
 import { reachable } from '../graph.js';
 import { encodeModel } from '../model/codec.js';
 import type { Graph, Model, ValueInfo } from '../model/schema.js';
@@ -38,25 +38,25 @@ export function settle(
   dimensions: Readonly<Record<string, number | string>>,
 ): WholeModel {
   const { node = [], initializer = [], input = [], output = [] } = model.graph!;
-  const used = new Set<string>();
+  const used = new Set<unknown>();
   const settled = input.map((info) => {
     const { elemType, dims } = toldOf(info);
     if (!dims) return info;
     const dim = dims.map(({ dimValue = 0, dimParam }, axis) => {
       const place = `${info.name}:${axis}`;
-      const open = Number(dimValue) > 0 ? undefined : axis === 0 ? 'batch' : place;
-      const name = dimParam || open;
-      const key = [place, name].find((k) => k !== undefined && Object.hasOwn(dimensions, k));
-      if (key !== undefined) used.add(key);
-      const wanted = key === undefined ? (name ?? Number(dimValue)) : dimensions[key]!;
+      const fixed = Math.max(0, Number(dimValue));
+      const told = dimParam || fixed || (axis === 0 ? 'batch' : place);
+      const key = [place, told].find((one) => Object.hasOwn(dimensions, one));
+      used.add(key);
+      const wanted = key === undefined ? told : dimensions[key]!;
       return typeof wanted === 'number' ? { dimValue: wanted } : { dimParam: wanted };
     });
     return { ...info, type: { tensorType: { elemType, shape: { dim } } } };
   });
-  for (const key of Object.keys(dimensions)) {
-    if (used.has(key)) continue;
+  const missed = Object.keys(dimensions).find((key) => !used.has(key));
+  if (missed !== undefined) {
     const remedy = "it is no extent of an input; name one by its symbol or as 'input:axis'";
-    throw invalidOption('dimensions', key, remedy);
+    invalidOption('dimensions', missed, remedy);
   }
   return {
     ...model,
@@ -77,13 +77,13 @@ export function settle(
 
 const notFloat32 = (name: string, type: string) => {
   const message = `'${name}' is ${type}; convert the model to float32.`;
-  return new OnnxModelError('unsupported-model', message, name, type);
+  return refuse('unsupported-model', message, name, type);
 };
 
 /** Throws for a parameter that may have been meant to be trained. */
 export function checkTypes({ initializer }: WholeGraph): void {
   for (const { name = '', dataType } of initializer) {
-    if (dataType === elementTypes.float16) throw notFloat32(name, 'float16');
+    if (dataType === elementTypes.float16) notFloat32(name, 'float16');
   }
 }
 
@@ -98,7 +98,7 @@ export async function probe(
     const { name = '' } = info;
     const { elemType, dims = [] } = toldOf(info);
     const type = typeName(elemType) as 'float32';
-    if (!Object.hasOwn(arrays, type)) throw notFloat32(name, type);
+    if (!Object.hasOwn(arrays, type)) notFloat32(name, type);
     return { name, type, dims };
   });
   const symbols = [
@@ -106,7 +106,8 @@ export async function probe(
   ];
   const guess = (symbol: string) => guesses[symbols.indexOf(symbol) % guesses.length]!;
   const others = sequences(node);
-  const output = [...new Set(node.flatMap(({ output = [] }) => output))]
+  const output = node
+    .flatMap(({ output = [] }) => output)
     .filter((name) => name && !others.has(name))
     .map((name) => ({ name }));
   const { initializer: read } = reachable(model.graph, output);
@@ -118,7 +119,7 @@ export async function probe(
   type Seen = { dims: readonly number[]; type: string; numbers: number[] | false };
   const runs: Map<string, Seen>[] = [];
   try {
-    for (let turn = 0; turn < (symbols.length > 0 ? 2 : 1); turn++) {
+    for (const turn of symbols.length > 0 ? [0, 1] : [0]) {
       const feeds = Object.fromEntries(
         inputs.map(({ name, type, dims }) => {
           const extents = dims.map(({ dimValue, dimParam }) =>
@@ -169,8 +170,9 @@ export async function probe(
     const shape = first.dims.map((extent, axis) => {
       const probes = all.map((one) => one?.dims[axis] ?? -1);
       if (probes.every((p) => p === extent)) return extent;
-      const found = open.get(String(probes)) ?? { of: name, axis, probes };
-      open.set(String(probes), found);
+      const key = String(probes);
+      const found = open.get(key) ?? { of: name, axis, probes };
+      open.set(key, found);
       return found;
     });
     shapes.set(name, shape);

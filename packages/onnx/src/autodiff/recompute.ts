@@ -1,15 +1,16 @@
 import type { Value } from '../graph.js';
 import type { Graph, Node } from '../model/schema.js';
+import { byName } from '../model/tensors.js';
 import { chosenNodes, type NodeChoice } from './choice.js';
 import type { Emitter } from './emit.js';
 
 /** What a node's rule reads instead of the values of the forward pass. */
-export interface Recomputed {
+export type Recomputed = readonly [
   /** @param gradient one that has come to the node */
-  instead(node: Node, values: readonly Value[], gradient: Value): Value[];
+  instead: (node: Node, values: readonly Value[], gradient: Value) => readonly Value[],
   /** The value of the forward pass that this one equals. */
-  original(value: Value): Value;
-}
+  original: (value: Value) => Value,
+];
 
 /** Twice the same node need not give twice the same. */
 const random = /^(Dropout|Random|Bernoulli|Multinomial)/;
@@ -21,7 +22,7 @@ const random = /^(Dropout|Random|Bernoulli|Multinomial)/;
  */
 export function recomputed(
   b: Emitter,
-  { node: nodes = [], initializer = [] }: Graph,
+  { node: nodes = [], initializer }: Graph,
   choices: NodeChoice | readonly NodeChoice[],
 ): Recomputed {
   const plain = nodes.filter(
@@ -31,7 +32,7 @@ export function recomputed(
   const segments = chosenNodes('recompute', choices, plain);
   const makers = new Map<Value, Node>();
   for (const node of segments.keys()) for (const name of node.output ?? []) makers.set(name, node);
-  const fixed = new Set(initializer.map(({ name = '' }) => name));
+  const fixed = byName(initializer);
   const copies = new Map<Value, Value>();
   const originals = new Map<Value, Value>();
   const flags = new Map<number, Value>();
@@ -65,16 +66,16 @@ export function recomputed(
     return copies.get(value)!;
   };
 
-  return {
-    instead(node, values, gradient) {
+  return [
+    (node, values, gradient) => {
       const segment = segments.get(node);
-      if (segment === undefined) return [...values];
+      if (segment === undefined) return values;
       if (!flags.has(segment)) {
         const sum = b.node('ReduceSum', [gradient], { keepdims: 0 });
         flags.set(segment, b.greater(sum, 0));
       }
       return values.map((value) => copy(value, segment));
     },
-    original: (value) => originals.get(value) ?? value,
-  };
+    (value) => originals.get(value) ?? value,
+  ];
 }

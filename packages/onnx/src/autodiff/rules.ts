@@ -43,6 +43,10 @@ export const extentOf = (c: RuleContext, value: Value, axis: number): number =>
 const numbersOf = (c: RuleContext, input: number) =>
   c.x[input] ? (c.constant(input) ?? c.refuse(`'${c.x[input]}' is not constant`)) : undefined;
 
+/** The same in another type, if it has it not yet. */
+const as = (c: RuleContext, value: Value, type: 'float32' | 'int64') =>
+  c.type(value) === type ? value : c.b.cast(value, type);
+
 type Unary = (b: Emitter, x: Value, y: Value, g: Value, c: RuleContext) => Value;
 const unary =
   (rule: Unary): Rule =>
@@ -70,10 +74,8 @@ const extreme: Rule = (c) => {
   const all = hits.reduce((a, hit) => c.b.add(a, hit));
   return hits.map((hit, i) => broadcast(c, i, () => shared(c, hit, all)));
 };
-const several =
-  (factor: (n: number) => number): Rule =>
-  (c) =>
-    c.x.map((_, i) => broadcast(c, i, () => c.b.scale(c.g, factor(c.x.length))));
+/** Inputs that are added, or only broadcast: each gets the gradient as it is. */
+const sum: Rule = (c) => c.x.map((_, i) => broadcast(c, i, () => c.g));
 
 /** The gradient of a reduction, its axes kept as extents of 1. */
 interface Reduction extends RuleContext {
@@ -96,10 +98,8 @@ const globally =
   (c) =>
     rules[name]!({ ...c, ints: () => range(rankOf(c) - 2, 2) });
 
-const meanOver = ({ b, g, axes, shape }: Reduction, x: Value) => {
-  const from = shape(x);
-  return b.expand(b.div(g, b.count(axes.map((i) => from[i]!))), from);
-};
+const meanOver = ({ b, g, axes, shape }: Reduction, x: Value) =>
+  b.expand(b.div(g, b.count(axes.map((i) => shape(x)[i]!))), shape(x));
 const extremeOver = (c: Reduction, x: Value, y: Value) => {
   const hits = c.b.equal(x, y);
   return shared(c, hits, c.b.sum(hits, c.axes));
@@ -192,7 +192,7 @@ const matMul: Rule = (c) => {
   const lifted = (value: Value, is: Shape, to: Shape) =>
     is.length === to.length ? value : b.shaped(value, to);
   const [m, k, n] = [ta.at(-2)!, ta.at(-1)!, tb.at(-1)!];
-  const lead = sy.slice(0, sy.length - 2 + ta.length - sa.length + tb.length - sb.length);
+  const lead = sy.slice(0, Math.max(ta.length, tb.length) - 2);
   const [A, B] = [lifted(x[0]!, sa, ta), lifted(x[1]!, sb, tb)];
   const g = lifted(c.g, sy, [...lead, m, n]);
   const swap = (value: Value, { length }: Shape) =>
@@ -223,16 +223,15 @@ const gemm: Rule = (c) => {
   ];
 };
 
-const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ';
 const einsum: Rule = (c) => {
   const { b, x, y, g } = c;
   const equation = c.text('equation', '').replace(/\s/g, '');
   if (!equation.includes('->')) c.refuse('its equation has no "->"');
   const [left, right] = equation.split('->') as [string, string];
-  // An ellipsis becomes letters, aligned at the right.
+  // An ellipsis becomes the letters up to Z, aligned at the right.
   const named = (term: string, value: Value) => {
     const extra = c.shape(value).length - (term.length - 3);
-    return term.replace('...', letters.slice(letters.length - extra));
+    return term.replace('...', String.fromCharCode(...range(extra, 91 - extra)));
   };
   const terms = left.split(',').map((term, i) => named(term, x[i]!));
   const out = named(right, y[0]!);
@@ -240,22 +239,20 @@ const einsum: Rule = (c) => {
   terms.forEach((term, i) => {
     if (new Set(term).size !== term.length) c.refuse('it takes a diagonal');
     [...term].forEach((letter, k) => {
-      const extent = c.shape(x[i]!)[k]!;
-      if (!extents.has(letter) || extents.get(letter) === 1) extents.set(letter, extent);
+      if ((extents.get(letter) ?? 1) === 1) extents.set(letter, c.shape(x[i]!)[k]!);
     });
   });
   const shapeOf = (term: string) => [...term].map((letter) => extents.get(letter)!);
   return terms.map((term, i) => () => {
-    const others = terms.map((t, k) => [t, x[k]!] as const).filter((_, k) => k !== i);
-    const known = new Set(out + others.map(([t]) => t).join(''));
-    const missing = [...term].filter((letter) => !known.has(letter)).join('');
-    const operands: (readonly [string, Value])[] = [[out, g], ...others];
-    if (missing) operands.push([missing, b.expand(1, shapeOf(missing))]);
-    const made = b.node(
-      'Einsum',
-      operands.map(([, value]) => value),
-      { equation: `${operands.map(([t]) => t).join(',')}->${term}` },
-    );
+    // The output's gradient in place of the input.
+    const from = terms.map((other, k) => (k === i ? out : other));
+    const values = x.map((value, k) => (k === i ? g : value));
+    const missing = [...term].filter((letter) => !from.join().includes(letter)).join('');
+    if (missing) {
+      from.push(missing);
+      values.push(b.expand(1, shapeOf(missing)));
+    }
+    const made = b.node('Einsum', values, { equation: `${from}->${term}` });
     return b.sumTo(made, shapeOf(term), c.shape(x[i]!));
   });
 };
@@ -271,7 +268,7 @@ const concat: Rule = (c) => {
     const start = end;
     end += extentOf(c, value, axis);
     const stop = end;
-    return () => c.b.cut(c.g, [axis], [start], [stop]);
+    return () => c.b.cut(c.g, axis, start, stop);
   });
 };
 
@@ -287,7 +284,7 @@ function putBack(b: Emitter, g: Value, to: Shape, axis: number, indices: Value, 
     return [...own, ...range(to.length - 1 + count).filter((i) => !own.includes(i))];
   };
   const perm = first(1);
-  const column = b.node('Unsqueeze', [indices, b.integers(rank)]);
+  const column = b.node('Unsqueeze', [indices, b.integers(-1)]);
   const into = b.zeros(perm.map((i) => to[i]!));
   const moved = b.transpose(g, first(rank));
   const sum = b.node('ScatterND', [into, column, moved], { reduction: 'add' });
@@ -322,9 +319,8 @@ const slice: Rule = (c) => {
 
 const gather: Rule = (c) => {
   const { b, x, g } = c;
-  const index = c.type(x[1]!) === 'int64' ? x[1]! : b.cast(x[1]!, 'int64');
   const rank = c.shape(x[1]!).length;
-  return [putBack(b, g, c.shape(x[0]!), axisFrom(c, 0), index, rank)];
+  return [putBack(b, g, c.shape(x[0]!), axisFrom(c, 0), as(c, x[1]!, 'int64'), rank)];
 };
 
 const gatherElements: Rule = (c) => {
@@ -338,12 +334,11 @@ const gatherElements: Rule = (c) => {
     wide.map((_, i) => (i === axis ? n : 1)),
     range(n),
   );
-  const plain = b.cast(x[1]!, 'float32');
-  const positive = b.where(b.greater(0, plain), b.add(plain, n), plain);
-  const hits = b.equal(b.reshape(positive, wide), places);
+  const plain = b.reshape(b.cast(x[1]!, 'float32'), wide);
+  const hits = b.equal(b.where(b.greater(0, plain), b.add(plain, n), plain), places);
   const sum = b.sum(b.mul(hits, b.reshape(g, wide)), [axis + 1], 0);
-  const ends = data.map((e, i) => (i === axis ? 0 : e - index[i]!));
-  return [b.pad(sum, range(data.length).fill(0), ends)];
+  const [begins, ends] = [data.map(() => 0), data.map((e, i) => (i === axis ? 0 : e - index[i]!))];
+  return [b.pad(sum, begins, ends)];
 };
 
 const modulo = (i: number, n: number) => ((i % n) + n) % n;
@@ -353,6 +348,8 @@ const sources: Readonly<Record<string, (i: number, n: number) => number>> = {
   wrap: modulo,
   reflect: (i, n) => n - 1 - Math.abs(n - 1 - modulo(i, Math.max(1, 2 * n - 2))),
 };
+/** Padding by a negative number cuts, and the other way round. */
+export const negative = (list: readonly number[]): number[] => list.map((n) => -n);
 const pad: Rule = (c) => {
   const { b, x, g } = c;
   const rank = rankOf(c);
@@ -360,19 +357,18 @@ const pad: Rule = (c) => {
   const pads = numbersOf(c, 1)!;
   const [begins, ends] = [range(rank).fill(0), range(rank).fill(0)];
   axes.forEach((a, i) => {
-    begins[axisOf(a, rank)] = pads[i]!;
-    ends[axisOf(a, rank)] = pads[i + axes.length]!;
+    const axis = axisOf(a, rank);
+    begins[axis] = pads[i]!;
+    ends[axis] = pads[i + axes.length]!;
   });
   const source = sources[c.text('mode', 'constant')];
-  // Padding by a negative number cuts, and the other way round.
-  const negative = (list: readonly number[]) => list.map((n) => -n);
   if (!source) return [b.pad(g, negative(begins), negative(ends))];
   return [
     c.fixed(x[0]!).reduce((value, from, axis) => {
       const begin = begins[axis]!;
       const to = from + begin + ends[axis]!;
       if (to === from && begin === 0) return value;
-      return b.backAlong(value, rank, axis, { from, to }, (i) => [[source(i - begin, from), 1]]);
+      return b.backAlong(value, rank, axis, from, to, (i) => [[source(i - begin, from), 1]]);
     }, g),
   ];
 };
@@ -381,19 +377,20 @@ const tile: Rule = (c) => {
   const shape = c.shape(c.x[0]!);
   const repeats = numbersOf(c, 1)!;
   const split = shape.flatMap((extent, i) => [repeats[i]!, extent]);
-  const axes = range(shape.length).map((i) => 2 * i);
+  const axes = shape.map((_, i) => 2 * i);
   return [c.b.sum(c.b.shaped(c.g, split), axes, 0)];
 };
 
 /** Gradients by operator; those of windows are apart. Everything that is emitted has a kernel on every provider, GPUs included. */
 export const rules: Readonly<Record<string, Rule>> = {
-  Identity: ({ g }) => [g],
-  Add: binary(({ g }) => [() => g, () => g]),
+  Identity: sum,
+  Add: sum,
   Sub: binary(({ b, g }) => [() => g, () => b.neg(g)]),
   Mul: binary(({ b, g }, p, q) => [() => b.mul(g, q), () => b.mul(g, p)]),
   Div: binary(({ b, g, y }, _, q) => [() => b.div(g, q), () => b.neg(b.div(b.mul(g, y[0]!), q))]),
-  Pow: binary(({ b, g, y, type }, p, q) => {
-    const exponent = type(q) === 'float32' ? q : b.cast(q, 'float32');
+  Pow: binary((c, p, q) => {
+    const { b, g, y } = c;
+    const exponent = as(c, q, 'float32');
     return [
       () => b.mul(g, b.mul(exponent, b.node('Pow', [p, b.sub(exponent, 1)]))),
       () => b.mul(g, b.mul(y[0]!, b.node('Log', [p]))),
@@ -403,8 +400,8 @@ export const rules: Readonly<Record<string, Rule>> = {
     () => b.where(b.greater(x, 0), g, b.mul(g, slope)),
     () => b.where(b.greater(x, 0), 0, b.mul(g, x)),
   ]),
-  Sum: several(() => 1),
-  Mean: several((n) => 1 / n),
+  Sum: sum,
+  Mean: (c) => sum({ ...c, g: c.b.div(c.g, c.x.length) }),
   Min: extreme,
   Max: extreme,
   Neg: unary((b, _x, _y, g) => b.neg(g)),
@@ -428,7 +425,7 @@ export const rules: Readonly<Record<string, Rule>> = {
     b.where(b.greater(y, b.mul(y, y)), b.scale(g, c.float('alpha', 0.2)), 0),
   ),
   HardSwish: unary((b, x, _, g) => {
-    const inside = b.mul(g, b.add(b.mul(x, 1 / 3), 0.5));
+    const inside = b.mul(g, b.add(b.div(x, 3), 0.5));
     return b.where(b.greater(x, -3), b.where(b.greater(x, 3), g, inside), 0);
   }),
   Sigmoid: unary((b, _, y, g) => b.mul(g, b.mul(y, b.sub(1, y)))),
@@ -437,16 +434,15 @@ export const rules: Readonly<Record<string, Rule>> = {
   Gelu: unary((b, x, _, g, c) => {
     const { add, mul, sub } = b;
     const square = mul(x, x);
+    const of = (cdf: Value, density: Value) => mul(g, add(cdf, mul(x, density)));
     if (c.text('approximate', 'none') === 'none') {
       const cdf = mul(0.5, add(1, b.node('Erf', [mul(x, Math.SQRT1_2)])));
-      const density = mul(b.exp(mul(square, -0.5)), 1 / Math.sqrt(2 * Math.PI));
-      return mul(g, add(cdf, mul(x, density)));
+      return of(cdf, mul(b.exp(mul(square, -0.5)), 1 / Math.sqrt(2 * Math.PI)));
     }
     // x · sigmoid(2u), which is x · (1 + tanh u) / 2.
     const k = 2 * Math.sqrt(2 / Math.PI);
     const s = b.node('Sigmoid', [mul(x, add(k, mul(square, 0.044715 * k)))]);
-    const slope = add(k, mul(square, 3 * 0.044715 * k));
-    return mul(mul(g, s), add(1, mul(mul(x, sub(1, s)), slope)));
+    return of(s, mul(mul(s, sub(1, s)), add(k, mul(square, 3 * 0.044715 * k))));
   }),
   Softplus: unary((b, x, _, g) => b.mul(g, b.node('Sigmoid', [x]))),
   Softmax: unary((b, _, y, g, c) => b.mul(y, b.sub(g, b.sum(b.mul(g, y), [axisFrom(c, -1)])))),
@@ -466,13 +462,15 @@ export const rules: Readonly<Record<string, Rule>> = {
   Transpose: unary((b, _x, _y, g, c) =>
     b.transpose(g, inverse(c.ints('perm') ?? range(rankOf(c)).reverse())),
   ),
-  Expand: (c) => [broadcast(c, 0, () => c.g)],
+  Expand: sum,
   Tile: tile,
   Concat: concat,
-  Split: (c) => {
-    const parts = c.y.map((y, i) => c.dy[i] ?? c.b.zeros(c.shape(y)));
-    return [c.b.concatOn(parts, axisFrom(c, 0))];
-  },
+  Split: (c) => [
+    c.b.concatOn(
+      c.y.map((y, i) => c.dy[i] ?? c.b.zeros(c.shape(y))),
+      axisFrom(c, 0),
+    ),
+  ],
   Slice: slice,
   Pad: pad,
   Gather: gather,

@@ -8,8 +8,8 @@ export function sequences(nodes: readonly Node[]): ReadonlySet<string> {
       for (const name of output) found.add(name);
     }
     // What a loop carries comes after its count and condition.
-    const from = opType === 'Loop' ? 2 : 0;
-    if (opType !== 'Loop' && opType !== 'Identity') continue;
+    const from = { Loop: 2, Identity: 0 }[opType];
+    if (from === undefined) continue;
     output.forEach((name, i) => {
       if (found.has(input[i + from] ?? '')) found.add(name);
     });

@@ -1,5 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-common';
-import { OnnxModelError } from '../errors.js';
+import { refuse } from '../errors.js';
 import type { Value } from '../graph.js';
 import { decodeModel } from '../model/codec.js';
 import type { Model, Node, ValueInfo } from '../model/schema.js';
@@ -92,30 +92,33 @@ export async function makeTrainable(
     ...unknown
   }: TrainableOptions,
 ): Promise<TrainableModel> {
-  for (const [option, value] of Object.entries(unknown)) {
-    throw invalidOption(option, value, 'makeTrainable has no such option');
-  }
+  const [other] = Object.entries(unknown);
+  if (other) invalidOption(...other, 'makeTrainable has no such option');
   if (!ort) {
     const remedy = "give the runtime, as from import * as ort from 'onnxruntime-web'";
-    throw invalidOption('ort', ort, remedy);
+    invalidOption('ort', ort, remedy);
   }
   if (typeof loss !== 'string' && !loss?.append) {
     const remedy = 'give meanSquaredError() or another loss, or the name of a value';
-    throw invalidOption('loss', loss, remedy);
+    invalidOption('loss', loss, remedy);
   }
   const given = source instanceof Uint8Array ? decodeModel(source) : source;
   if (!given?.graph) {
     const message = `The model is ${given}; give the bytes of an .onnx file, or what decodeModel returns.`;
-    throw new OnnxModelError('unsupported-model', message, 'model', given);
+    refuse('unsupported-model', message, 'model', given);
   }
   const { model, opset, constants } = upgrade(given, PREFIX);
   const plain = settle(model, dimensions);
   checkTypes(plain.graph);
   const builder = new Emitter(PREFIX);
-  const form = trainingForm(builder, plain.graph, forms, seed);
-  const forward = { ...plain, graph: { ...plain.graph, node: form.inference } };
-  const { graph } = forward;
-  graph.initializer = form.initializer;
+  const [training, node, runnable, initializer, states] = trainingForm(
+    builder,
+    plain.graph,
+    forms,
+    seed,
+  );
+  const graph = { ...plain.graph, node, initializer };
+  const forward = { ...plain, graph };
 
   // The loss is a part of the graph like any other.
   const lossPart = new Emitter(`${PREFIX}loss/`);
@@ -126,45 +129,43 @@ export async function makeTrainable(
     initializer: [...graph.initializer, ...lossPart.constants.values()],
     input: [...graph.input, ...lossInputs],
   });
-  const probed = () => probe(ort, { ...forward, graph: withLoss(form.probed) }, sessionOptions);
+  const probed = () => probe(ort, { ...forward, graph: withLoss(runnable) }, sessionOptions);
 
-  const outputs = graph.output.map(({ name = '' }) => name);
+  const outputs = [...byName(graph.output).keys()];
   const only = outputs.length === 1 ? outputs[0]! : '';
   const target = typeof loss === 'string' ? loss : (loss.output ?? only);
-  if (!form.training.some(({ output = [] }) => output.includes(target))) {
+  if (!training.some(({ output = [] }) => output.includes(target))) {
     const message = `'${target}' is no value of the model; its outputs are ${list(outputs)}.`;
-    throw new OnnxModelError('unknown-value', message, target);
+    refuse('unknown-value', message, target);
   }
 
   const held = byName(graph.initializer);
-  const statistics = new Set(
-    graph.node.flatMap(({ opType, input = [] }) =>
-      opType === 'BatchNormalization' ? input.slice(3) : [],
-    ),
+  const statistics = graph.node.flatMap(({ opType, input = [] }) =>
+    opType === 'BatchNormalization' ? input.slice(3) : [],
   );
   const bare = !given.graph.initializer?.length;
   const usual = (name: string, shape: readonly number[]) =>
     held.get(name)!.dataType === elementTypes.float32 &&
     sizeOf(shape) > 1 &&
     (bare || !constants.has(name)) &&
-    !statistics.has(name);
+    !statistics.includes(name);
   const choices = [trainable ?? usual].flat() as Choice[];
   for (const choice of choices) {
     if (typeof choice === 'string' && !held.has(choice)) {
       const message = `'${choice}' is no initializer of the model; those are ${list(held.keys())}.`;
-      throw new OnnxModelError('unknown-value', message, choice);
+      refuse('unknown-value', message, choice);
     }
   }
-  const candidates = [...held].flatMap(([name, tensor]) =>
-    choices.some((choice) => isChosen(choice, name, shapeOf(tensor))) ? name : [],
+  const candidates = [...held.keys()].filter((name) =>
+    choices.some((choice) => isChosen(choice, name, shapeOf(held.get(name)!))),
   );
 
   const all = { ...ownRules, ...convolutionRules, ...trainingRules, ...rules };
   /** What the value depends on, through nodes that all have rules. */
   const reached = (value: Value, from: readonly string[], stops: (node: Node) => boolean) => {
-    const path = pathOf(withLoss(form.training), new Set(from), value, stops);
-    checkRules(path.nodes, all, opset);
-    return path.values;
+    const [nodes, values] = pathOf(withLoss(training), from, value, stops);
+    checkRules(nodes, all, opset);
+    return values;
   };
   /** Those that it depends on; nothing is looked for behind outputs that have no gradient. */
   const trained = (value: Value) => {
@@ -175,14 +176,15 @@ export async function makeTrainable(
     // Perhaps all parameters are inside of a node's subgraphs.
     reached(target, [...byName(graph.input).keys(), ...held.keys()], () => false);
     const remedy = 'the loss depends on no such parameter; choose others, or look at `loss`';
-    throw invalidOption('trainable', trainable, remedy);
+    invalidOption('trainable', trainable, remedy);
   }
 
   // Everything is checked that can be without running. The output's shape decides the loss's inputs.
   let lossValue = target;
   if (typeof loss !== 'string') {
     const infos = byName(graph.input);
-    const shape = (await probed()).shapes.get(target)!.map((extent, axis) => {
+    const { shapes } = await probed();
+    const shape = shapes.get(target)!.map((extent, axis) => {
       if (typeof extent === 'number') return extent;
       const symbol = toldOf(infos.get(extent.of) ?? {}).dims?.[extent.axis]?.dimParam;
       return symbol ?? `${target}:${axis}`;
@@ -192,27 +194,26 @@ export async function makeTrainable(
   const wanted = trained(lossValue);
   const missed = candidates.find((name) => !wanted.includes(name) && choices.includes(name));
   if (missed !== undefined) {
-    throw invalidOption('trainable', missed, 'leave it out, since the loss does not depend on it');
+    invalidOption('trainable', missed, 'leave it out, since the loss does not depend on it');
   }
   const known = await probed();
-  const whole = withLoss(form.training);
-  const found = differentiate(builder, whole, {
-    loss: lossValue,
-    wanted: new Set(wanted),
-    probed: known,
-    rules: all,
+  const found = differentiate(
+    builder,
+    withLoss(training),
+    lossValue,
+    wanted,
+    known,
+    all,
     opset,
     recompute,
-  });
+  );
 
   const names = wanted.filter((name) => found.has(name));
   if (initialize !== undefined) graph.initializer = initialized(graph, names, initialize);
   const low = new Emitter(`${PREFIX}lowered/`);
-  const node = [...whole.node, ...builder.nodes].flatMap((one) =>
-    lower(low, one, (value) => known.shapes.get(value)!),
-  );
-  const { input, initializer } = withLoss([]);
-  initializer.push(...low.constants.values(), ...builder.constants.values());
+  const full = withLoss(training);
+  const nodes = [...full.node, ...builder.nodes].flatMap((one) => lower(low, one, known.shapes));
+  full.initializer.push(...low.constants.values(), ...builder.constants.values());
   const output = [
     makeValueInfo(lossValue, 'float32', known.shapes.get(lossValue) as number[]),
     ...graph.output.filter(({ name }) => name !== lossValue),
@@ -220,9 +221,8 @@ export async function makeTrainable(
   return {
     loss: lossValue,
     gradients: Object.fromEntries(names.map((name) => [name, found.get(name)!])),
-    carried: form.carried,
-    averaged: form.averaged,
+    ...states,
     forward,
-    model: { ...forward, graph: { ...graph, node, initializer, input, output } },
+    model: { ...forward, graph: { ...full, node: nodes, output } },
   };
 }

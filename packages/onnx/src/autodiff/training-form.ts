@@ -8,19 +8,18 @@ import type { Emitter } from './emit.js';
 import { STRIDES } from './lower.js';
 import type { WholeGraph } from './probe.js';
 
-/** A graph whose BatchNormalization and Dropout are those of training. */
-export interface TrainingForm {
-  /** The nodes as they are trained: those in training form are operators of the domain `training`. */
-  readonly training: Node[];
-  /** As they are evaluated. */
-  readonly inference: Node[];
-  /** That again, as a runtime reads it that optimizes nothing away. */
-  readonly probed: Node[];
-  /** What all of them read. */
-  readonly initializer: Tensor[];
-  readonly carried: Readonly<Record<string, Value>>;
-  readonly averaged: Readonly<Record<string, Value>>;
-}
+/**
+ * A graph whose BatchNormalization and Dropout are those of training: the nodes as they are trained, those
+ * in training form being operators of the domain `training`; as they are evaluated; that again, as a runtime
+ * reads it that optimizes nothing away; the initializers that all of them read; and what is carried.
+ */
+export type TrainingForm = readonly [
+  training: Node[],
+  inference: Node[],
+  probed: Node[],
+  initializer: Tensor[],
+  states: Readonly<Record<'carried' | 'averaged', Readonly<Record<string, Value>>>>,
+];
 
 const MODE = 'training_mode';
 
@@ -124,12 +123,11 @@ export function trainingForm(
   for (const node of inference) {
     for (const name of [...(node.input ?? []), ...captured(node)]) modes.delete(name);
   }
-  return {
-    training: forms.map(([node]) => withoutDropout(node)),
+  return [
+    forms.map(([node]) => withoutDropout(node)),
     inference,
-    probed: inference.map(withoutDropout),
-    initializer: initializer.filter(({ name = '' }) => !modes.has(name)),
-    carried,
-    averaged,
-  };
+    inference.map(withoutDropout),
+    initializer.filter(({ name = '' }) => !modes.has(name)),
+    { carried, averaged },
+  ];
 }

@@ -33,19 +33,8 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 const exact = (value: bigint): Int => (Number.isSafeInteger(Number(value)) ? Number(value) : value);
 
-function integer(value: Int, { type, what }: Field, start: number): Int {
-  if (type === 'uint64') return value;
-  const signed = typeof value === 'number' ? value : exact(BigInt.asIntN(64, value));
-  if (type === 'int64') return signed;
-  if (signed < -(2 ** 31) || signed >= 2 ** 32) {
-    refuse(what, `is ${signed}, beyond 32 bits`, start, signed);
-  }
-  // Five bytes with the top bit set are how some writers put a negative 32-bit number.
-  return Number(signed) | 0;
-}
-
 /** What came piece by piece, as one list. The usual case, a tensor's values in one piece, costs nothing. */
-function joined({ type }: Field, pieces: readonly ArrayLike<unknown>[]): unknown {
+function together({ type }: Field, pieces: readonly ArrayLike<unknown>[]): unknown {
   if (pieces.length === 1) return pieces[0];
   const all = pieces.flatMap((piece) => Array.from(piece));
   return reals[type]?.from(all as number[]) ?? all;
@@ -77,10 +66,21 @@ export function decodeModel(bytes: Uint8Array): Model {
 
   /** The values of a field that lie up to `stop`: of one that is packed several. */
   function values(field: Field, stop: number, start: number): ArrayLike<unknown> {
-    const { type, what } = field;
-    if (field.wire === 0) {
+    const { type, what, wire } = field;
+    if (wire === 0) {
       const integers: Int[] = [];
-      while (at < stop) integers.push(integer(varint(stop, what), field, start));
+      while (at < stop) {
+        let value = varint(stop, what);
+        if (typeof value === 'bigint' && type !== 'uint64') value = exact(BigInt.asIntN(64, value));
+        if (type === 'int32') {
+          if (value < -(2 ** 31) || value >= 2 ** 32) {
+            refuse(what, `is ${value}, beyond 32 bits`, start, value);
+          }
+          // Five bytes with the top bit set are how some writers put a negative 32-bit number.
+          value = Number(value) | 0;
+        }
+        integers.push(value);
+      }
       return integers;
     }
     const content = bytes.subarray(at, stop);
@@ -105,7 +105,8 @@ export function decodeModel(bytes: Uint8Array): Model {
     while (at < end) {
       const start = at;
       const tag = Number(varint(end, 'a tag'));
-      const [number, wire] = [Math.floor(tag / 8), tag % 8];
+      const wire = tag % 8;
+      const number = (tag - wire) / 8;
       if (number === 0 || number >= 2 ** 29) {
         refuse(name, `has a field with number ${number}`, start, number);
       }
@@ -118,23 +119,22 @@ export function decodeModel(bytes: Uint8Array): Model {
         refuse(what, `has wire type ${wire}${field ? `, not ${field.wire}` : ''}`, start, wire);
       }
       // A varint is the value itself, or the length of what follows.
+      const begin = at;
       const given = wire === 1 ? 8 : wire === 5 ? 4 : varint(end, what);
       const stop = wire === 0 ? at : at + Number(given);
       if (stop > end) {
         refuse(what, `is ${given} bytes long where ${end - at} are left`, start, given);
       }
+      if (wire === 0) at = begin;
       if (!field) {
         message[unknown] ??= [];
         message[unknown].push({ number, bytes: bytes.slice(start, stop) });
       } else {
         const { name: key, type, repeated, packed } = field;
         const before = message[key];
-        let pieces: ArrayLike<unknown>;
-        if (wire === 0) pieces = [integer(given, field, start)];
-        else if (isMessage(type)) {
-          const into = repeated ? {} : ((before ?? {}) as Message);
-          pieces = [decode(type, stop, depth + 1, into)];
-        } else pieces = values(field, stop, start);
+        const pieces = isMessage(type)
+          ? [decode(type, stop, depth + 1, repeated ? {} : ((before ?? {}) as Message))]
+          : values(field, stop, start);
         if (repeated) {
           if (field.wire !== 2 && (wire === 2) !== packed) {
             message[packing] ??= new Map();
@@ -147,7 +147,7 @@ export function decodeModel(bytes: Uint8Array): Model {
       }
       at = stop;
     }
-    for (const [field, pieces] of lists) message[field.name] = joined(field, pieces);
+    for (const [field, pieces] of lists) message[field.name] = together(field, pieces);
     return message;
   }
 
@@ -161,112 +161,99 @@ function wrongValue(what: string, value: unknown, wanted: string): never {
   return refuse(what, `is ${shown}, not ${wanted}`, -1, value);
 }
 
+function varint(value: Int): number[] {
+  const bytes: number[] = [];
+  let rest = value < 0 ? BigInt.asUintN(64, BigInt(value)) : value;
+  while (rest >= 128) {
+    if (typeof rest === 'bigint') {
+      bytes.push(Number(rest & 127n) | 128);
+      rest = exact(rest >> 7n);
+    } else {
+      bytes.push((rest % 128) | 128);
+      rest = Math.floor(rest / 128);
+    }
+  }
+  bytes.push(Number(rest));
+  return bytes;
+}
+
+/** The bytes of one value that is no message, without tag and length. */
+function scalar({ type, what, wire }: Field, value: unknown): ArrayLike<number> {
+  if (type === 'bytes') {
+    return value instanceof Uint8Array ? value : wrongValue(what, value, 'a Uint8Array');
+  }
+  if (type === 'string') {
+    return typeof value === 'string' ? encoder.encode(value) : wrongValue(what, value, 'a string');
+  }
+  if (wire > 0) {
+    return typeof value === 'number'
+      ? new Uint8Array(reals[type]!.of(value).buffer)
+      : wrongValue(what, value, 'a number');
+  }
+  const most = 2 ** (type === 'int32' ? 31 : type === 'int64' ? 63 : 64);
+  const whole = Number.isSafeInteger(value) || typeof value === 'bigint';
+  if (!whole || (value as Int) < (type === 'uint64' ? 0 : -most) || (value as Int) >= most) {
+    wrongValue(what, value, `an integer of ${type}, beyond 2^53 as a bigint`);
+  }
+  return varint(value as Int);
+}
+
 /**
  * Writes an ONNX file: what {@link decodeModel} read comes out as the same bytes, if the fields of each
  * message were in the order of their numbers, as the usual writers put them.
  * @throws OnnxFormatError for a value that does not fit its field, naming it.
  */
 export function encodeModel(model: Model): Uint8Array {
+  // From the end to the start, since lengths stand before what has them.
   let bytes = new Uint8Array(1024);
-  let at = 0;
+  let written = 0;
 
-  function room(length: number): void {
-    if (at + length <= bytes.length) return;
-    const larger = new Uint8Array(Math.max(2 * bytes.length, at + length));
-    larger.set(bytes.subarray(0, at));
-    bytes = larger;
-  }
-
-  function put(content: Uint8Array): void {
-    room(content.length);
-    bytes.set(content, at);
-    at += content.length;
-  }
-
-  function varint(value: Int): void {
-    room(10);
-    let rest = value < 0 ? BigInt.asUintN(64, BigInt(value)) : value;
-    while (rest >= 128) {
-      if (typeof rest === 'bigint') {
-        bytes[at++] = Number(rest & 127n) | 128;
-        rest = exact(rest >> 7n);
-      } else {
-        bytes[at++] = (rest % 128) | 128;
-        rest = Math.floor(rest / 128);
-      }
+  function put(content: ArrayLike<number>): void {
+    written += content.length;
+    if (written > bytes.length) {
+      const larger = new Uint8Array(2 * written);
+      larger.set(bytes, larger.length - bytes.length);
+      bytes = larger;
     }
-    bytes[at++] = Number(rest);
-  }
-
-  /** A length, and what `write` writes. */
-  function within(write: () => void): void {
-    const start = at;
-    write();
-    const end = at;
-    varint(end - start);
-    const length = bytes.slice(end, at);
-    bytes.copyWithin(start + length.length, start, end);
-    bytes.set(length, start);
-  }
-
-  function scalar({ type, what, wire }: Field, value: unknown): void {
-    if (wire === 2) {
-      const content = type === 'bytes' ? value : typeof value === 'string' && encoder.encode(value);
-      if (!(content instanceof Uint8Array)) {
-        wrongValue(what, value, type === 'bytes' ? 'a Uint8Array' : 'a string');
-      }
-      varint(content.length);
-      put(content);
-    } else if (wire > 0) {
-      if (typeof value !== 'number') wrongValue(what, value, 'a number');
-      put(new Uint8Array(reals[type]!.of(value).buffer));
-    } else {
-      const most = 2 ** (type === 'int32' ? 31 : type === 'int64' ? 63 : 64);
-      const whole = Number.isSafeInteger(value) || typeof value === 'bigint';
-      if (!whole || (value as Int) < (type === 'uint64' ? 0 : -most) || (value as Int) >= most) {
-        wrongValue(what, value, `an integer of ${type}, beyond 2^53 as a bigint`);
-      }
-      varint(value as Int);
-    }
-  }
-
-  function encodeField(field: Field, message: Message, depth: number): void {
-    const { name, number, type, what, wire, repeated, packed } = field;
-    const value = message[name];
-    if (value === undefined) return;
-    if (repeated && !Array.isArray(value) && !ArrayBuffer.isView(value)) {
-      wrongValue(what, value, 'a list');
-    }
-    const items = (repeated ? value : [value]) as Iterable<unknown>;
-    if (repeated && wire !== 2 && (message[packing]?.get(number) ?? packed)) {
-      varint(8 * number + 2);
-      within(() => {
-        const Reals = reals[type];
-        if (Reals && value instanceof Reals) {
-          put(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
-        } else for (const item of items) scalar(field, item);
-      });
-      return;
-    }
-    for (const item of items) {
-      varint(8 * number + wire);
-      if (!isMessage(type)) scalar(field, item);
-      else if (Object(item) !== item) wrongValue(what, item, 'a message');
-      else within(() => encode(type, item as Message, depth + 1));
-    }
+    bytes.set(content, bytes.length - written);
   }
 
   function encode(name: MessageName, message: Message, depth: number): void {
     checkDepth(name, depth, -1);
     // Unknown fields go where their numbers put them, as the usual writers do.
     const others = [...(message[unknown] ?? [])].sort((a, b) => a.number - b.number);
-    schema[name].forEach((field, number) => {
-      while (others.length > 0 && others[0]!.number < number) put(others.shift()!.bytes);
-      encodeField(field, message, depth);
-    });
-    for (const one of others) put(one.bytes);
+    for (let number = schema[name].length - 1; number > 0; number--) {
+      while (others.length > 0 && others.at(-1)!.number > number) put(others.pop()!.bytes);
+      const field = schema[name][number];
+      const value = field && message[field.name];
+      if (!field || value === undefined) continue;
+      const { type, what, wire, repeated, packed } = field;
+      if (repeated && !Array.isArray(value) && !ArrayBuffer.isView(value)) {
+        wrongValue(what, value, 'a list');
+      }
+      const isPacked = repeated && wire !== 2 && (message[packing]?.get(number) ?? packed);
+      let start = written;
+      const finish = (as: number) => {
+        if (as === 2) put(varint(written - start));
+        put(varint(8 * number + as));
+        start = written;
+      };
+      const Reals = reals[type];
+      if (isPacked && Reals && value instanceof Reals) {
+        put(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+      } else {
+        for (const item of repeated ? [...(value as unknown[])].reverse() : [value]) {
+          if (!isMessage(type)) put(scalar(field, item));
+          else if (Object(item) !== item) wrongValue(what, item, 'a message');
+          else encode(type, item as Message, depth + 1);
+          if (!isPacked) finish(wire);
+        }
+      }
+      if (isPacked) finish(2);
+    }
+    for (const one of others.reverse()) put(one.bytes);
   }
 
   encode('Model', model as Message, 0);
-  return bytes.slice(0, at);
+  return bytes.slice(bytes.length - written);
 }

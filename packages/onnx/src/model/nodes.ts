@@ -1,20 +1,17 @@
-import { OnnxModelError } from '../errors.js';
-import type { Attribute, Int, Node } from './schema.js';
+import { refuse } from '../errors.js';
+import { type Attribute, type Int, type Node, schema } from './schema.js';
 
-/** Numbers of attribute types in ONNX files, by the field that holds the value. */
-const attributeTypes = {
-  f: 1,
-  i: 2,
-  s: 3,
-  t: 4,
-  g: 5,
-  floats: 6,
-  ints: 7,
-  strings: 8,
-  tensors: 9,
-  graphs: 10,
-} as const;
-type AttributeField = keyof typeof attributeTypes;
+type AttributeField =
+  | 'f'
+  | 'i'
+  | 's'
+  | 't'
+  | 'g'
+  | 'floats'
+  | 'ints'
+  | 'strings'
+  | 'tensors'
+  | 'graphs';
 
 /**
  * Integers, lists of integers and texts are given as they are. JavaScript does not tell 1.0 from 1, so
@@ -27,8 +24,6 @@ export type AttributeValue =
   | readonly Int[]
   | { [K in AttributeField]: Required<Pick<Attribute, K>> }[AttributeField];
 
-const encoder = new TextEncoder();
-
 /**
  * An attribute of a node, as `onnx.helper.make_attribute` makes it.
  * @throws OnnxModelError `invalid-option` for a number that is no integer and does not say that it is a float
@@ -36,13 +31,15 @@ const encoder = new TextEncoder();
 export function makeAttribute(name: string, value: AttributeValue): Attribute {
   if (typeof value === 'number' && !Number.isInteger(value)) {
     const message = `The attribute '${name}' is ${value}, no integer; give a float as { f: ${value} }.`;
-    throw new OnnxModelError('invalid-option', message, name, value);
+    refuse('invalid-option', message, name, value);
   }
   let field: Partial<Attribute>;
-  if (typeof value === 'string') field = { s: encoder.encode(value) };
+  if (typeof value === 'string') field = { s: new TextEncoder().encode(value) };
   else if (Array.isArray(value)) field = { ints: [...value] };
   else field = typeof value === 'object' ? (value as Attribute) : { i: value };
-  return { name, ...field, type: attributeTypes[Object.keys(field)[0] as AttributeField] };
+  // The type is the number of the field that holds the value, less one.
+  const number = schema.Attribute.findIndex((one) => one && one.name in field);
+  return { name, ...field, type: number - 1 };
 }
 
 /**

@@ -132,7 +132,6 @@ export interface Model {
 /** How a field is written. A message is named by its type below. */
 export type Scalar = 'int32' | 'int64' | 'uint64' | 'string' | 'bytes' | 'float' | 'double';
 export interface Field {
-  readonly number: number;
   readonly name: string;
   /** Its name and that of its message, for errors. */
   readonly what: string;
@@ -203,9 +202,7 @@ export const schema = Object.fromEntries(
     const fields: Field[] = [];
     for (const line of text.split(', ')) {
       const [, given, name, many, type = 'string'] = /^(?:(\d+) )?(\w+)([*+]?) ?(\w+)?/.exec(line)!;
-      const number = Number(given ?? (fields.length || 1));
-      fields[number] = {
-        number,
+      fields[Number(given ?? (fields.length || 1))] = {
         name: name!,
         what: `${message}.${name}`,
         type: type as Field['type'],

@@ -1,4 +1,4 @@
-import { OnnxModelError } from '../errors.js';
+import { OnnxModelError, refuse } from '../errors.js';
 import type { Dimension, Graph, Int, Model, Tensor, ValueInfo } from './schema.js';
 
 /** Numbers of element types in ONNX files. */
@@ -42,16 +42,13 @@ export function makeTensor(
   dims: readonly number[],
   values: Iterable<number>,
 ): Tensor {
-  const numbers = [...values];
-  const data =
-    type === 'int64'
-      ? BigInt64Array.from(numbers, BigInt)
-      : arrays[type as 'float32'].from(numbers);
+  const convert = (type === 'int64' ? BigInt : Number) as typeof Number;
+  const data = arrays[type as 'float32'].from([...values], convert);
   return {
     name,
     dims: [...dims],
     dataType: elementTypes[type],
-    rawData: new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    rawData: new Uint8Array(data.buffer),
   };
 }
 
@@ -96,37 +93,33 @@ export function floatValues(tensor: Tensor): Float32Array {
   const { name = '', dataType, rawData, floatData } = tensor;
   if (dataType !== elementTypes.float32) {
     const message = `'${name}' holds ${typeName(dataType)}, not float32; convert the model.`;
-    throw new OnnxModelError('wrong-dtype', message, name, dataType);
+    refuse('wrong-dtype', message, name, dataType);
   }
   if (isExternal(tensor)) {
     const message = `The values of '${name}' are in another file; pass the model through inlineExternalData first.`;
-    throw new OnnxModelError('missing-external-data', message, name);
+    refuse('missing-external-data', message, name);
   }
   const shape = shapeOf(tensor);
   const bytes = rawData?.length ?? 4 * (floatData?.length ?? 0);
   if (bytes !== 4 * sizeOf(shape)) {
     const message = `'${name}' of shape [${shape}] holds ${bytes} bytes; the file is damaged.`;
-    throw new OnnxModelError('wrong-shape', message, name, bytes);
+    refuse('wrong-shape', message, name, bytes);
   }
-  return rawData
-    ? new Float32Array(new Uint8Array(rawData).buffer)
-    : Float32Array.from(floatData ?? []);
+  const values = valuesIn(tensor) as Float32Array;
+  return rawData ? values : new Float32Array(values);
 }
 
-/** The numbers of a tensor of any type in {@link arrays}, 64-bit integers as far as a number goes. */
-export function numbersOf({
-  dataType,
-  rawData,
-  floatData,
-  int64Data,
-  int32Data,
-}: Tensor): number[] {
+/** What a tensor of any type in {@link arrays} holds: raw bytes as a copy. */
+function valuesIn({ dataType, rawData, floatData, int64Data, int32Data }: Tensor) {
   const kind = arrays[typeName(dataType) as 'float32'];
-  const values = rawData
+  return rawData
     ? new kind(new Uint8Array(rawData).buffer)
-    : (floatData ?? int64Data ?? int32Data);
-  return Array.from((values ?? []) as ArrayLike<number>, Number);
+    : (floatData ?? int64Data ?? int32Data ?? []);
 }
+
+/** That as numbers, 64-bit integers as far as a number goes. */
+export const numbersOf = (tensor: Tensor): number[] =>
+  Array.from(valuesIn(tensor) as ArrayLike<number>, Number);
 
 /** The same tensor with other values: kept in the field where they were, so that nothing else changes. */
 export function withFloatValues(tensor: Tensor, values: Float32Array): Tensor {
