@@ -19,5 +19,6 @@ export const trainThirdParty: (
     readonly sessionOptions?: object;
     readonly steps?: number;
     readonly learningRate: number;
+    readonly trainingForm?: RegExp;
   },
 ) => Promise<Outcome>;

@@ -80,10 +80,13 @@ async function timed(steps, run) {
   return [median(times), result];
 }
 
-/** What a model is, and whether its loss went down, on one batch and a target that is not what it says. */
+/**
+ * What a model is, and whether its loss went down, on one batch and a target that is not what it says.
+ * `trainingForm` is passed on to `makeTrainable`.
+ */
 export async function trainThirdParty(
   entry,
-  { ort, sessionOptions = {}, steps = 20, learningRate },
+  { ort, sessionOptions = {}, steps = 20, learningRate, trainingForm },
 ) {
   const bytes = readModel(entry);
   const model = decodeModel(bytes);
@@ -108,6 +111,7 @@ export async function trainThirdParty(
       loss: loss.make(output),
       ...(entry.dimensions && { dimensions: entry.dimensions }),
       ...(entry.trainable && { trainable: entry.trainable }),
+      ...(trainingForm && { trainingForm }),
       sessionOptions,
     });
     const random = randomNumbers(1);
@@ -128,6 +132,8 @@ export async function trainThirdParty(
     });
     const all = { ...feeds, target: new ort.Tensor('float32', target, dims) };
     const [stepTime] = await timed(steps, () => trainer.step(all));
+    // There is one batch: statistics over it are what training sees.
+    if (trainingForm) await trainer.recalibrate([all]);
     const { [output]: after } = await trainer.evaluate(feeds);
     const parameters = Object.values(await trainer.evalParameters());
     await trainer.dispose();

@@ -23,6 +23,19 @@ test.each([
   expect(loss!.after).toBeLessThan(loss!.before);
 });
 
+test.each(['fr_age', 'ch_ppocr_mobile_v2.0_cls_infer', 'fr_liveness'])(
+  '%s learns with its BatchNormalization in training form',
+  async (name) => {
+    const options = { ort, sessionOptions: quiet, steps: 20, learningRate: 0.001 };
+    const { loss, operators } = await trainThirdParty(named(name), {
+      ...options,
+      trainingForm: /./,
+    });
+    expect(operators).toContain('BatchNormalization');
+    expect(loss!.after).toBeLessThan(loss!.before);
+  },
+);
+
 test('one learns as WebAssembly', async () => {
   const options = { ort: web, learningRate: 0.001 };
   const { loss } = await trainThirdParty(named('hello_deepa'), options);
