@@ -119,7 +119,10 @@ function checkPackage({ folder, directory, manifest }) {
         readJson(join(directory, path))
           .sources.map((source) => posix.join(posix.dirname(path), source))
           .filter((source) => !files.includes(source))
-          .map((source) => `${path} names ${source}; it is stale or left out, so clean and build`),
+          .map(
+            (source) =>
+              `${path} names ${source}; it is stale or left out, so remove packages/*/dist and .turbo, and build`,
+          ),
       ),
   );
   check(`${folder}: is as small as expected (${Math.ceil(packed.unpackedSize / KiB)} KiB)`, () => {
