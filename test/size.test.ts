@@ -94,14 +94,14 @@ describe('min + gzip of', () => {
 /** In one file: with the default form; with that which steps on the GPU as well; and with `graph` too. */
 type Onnx = [string, string[], number, number, number];
 const onnx: Onnx[] = [
-  ['the trainer', ['index'], 9_200, 10_700, 15_200],
+  ['the trainer', ['index'], 9_200, 10_700, 13_900],
   ['what makes models trainable', ['autodiff/index'], 18_200, 18_200, 18_200],
   [
     'the trainer and what makes models trainable',
     ['index', 'autodiff/index'],
     23_000,
     24_500,
-    29_000,
+    27_700,
   ],
 ];
 test.each(onnx)('ONNX, without core and runtime: %s', async (_, entries, byDefault, gpu, all) => {

@@ -1,22 +1,18 @@
-import {
-  type Hyperparameters,
-  NonFiniteError,
-  type ScheduleFreeAdan,
-  scheduleFreeAdan,
-} from '@schedule-free-adan/core';
+import { NonFiniteError } from '@schedule-free-adan/core';
 import {
   decodeCheckpoint,
   encodeCheckpoint,
-  type StoredParameter,
-  type TrainingState,
+  type StoredKey,
+  type StoredTensor,
 } from '@schedule-free-adan/core/checkpoints';
-import { HostBackend, type HostTensor, hostTensor } from '@schedule-free-adan/core/host';
-import { advance, coefficients, stateKeys } from '@schedule-free-adan/core/rule';
+import { HostBackend, hostTensor } from '@schedule-free-adan/core/host';
+import { advance, type CoefficientName, coefficients } from '@schedule-free-adan/core/rule';
 import type { Tensor } from 'onnxruntime-common';
 import { refuseParameter } from './errors.js';
 import { type Gradients, meanGradients, openGradients, overBatches } from './gradients.js';
+import type { Value } from './graph.js';
 import { hostOptimizer } from './hybrid-form.js';
-import { packed } from './layout.js';
+import { makeValueInfo, sizeOf } from './model/tensors.js';
 import {
   type Feeds,
   openRunner,
@@ -25,297 +21,223 @@ import {
   webgpuProvider,
   withProvider,
 } from './runtime.js';
-import {
-  arenaGroups,
-  coefficientsName,
-  groupOf,
-  type Layout,
-  makeLayout,
-  type StateTensor,
-  stateName,
-} from './state-layout.js';
-import { type Reports, stepGraphOf } from './step-graph.js';
+import { arenaGroups, groupPrefix, type Layout, makeLayout } from './state-layout.js';
+import { pick, type Schedule, type StepGraph, stepGraphOf, trainingStepOf } from './step-graph.js';
 import type { Context, Form, StepResult } from './trainer.js';
-import { trainingStepOf } from './training-step.js';
 
-/** Sessions for one layout: the training step, and what several batches need. */
-interface Sessions {
-  readonly layout: Layout;
-  readonly reports: Reports;
+/** The training step of one layout, and what several batches need: sessions that are open. */
+interface Sessions extends StepGraph {
   readonly step: Runner;
-  several?: { readonly gradients: Gradients; readonly step: Runner };
+  gradients?: Gradients;
+  stepAlone?: Runner;
 }
 
 /**
  * Loss, gradients and step are one model: state goes in, and new state comes out. The counters stay on
  * the host, as some providers have no float64.
  */
-export class GraphForm implements Form {
-  /** By the name of the input. */
-  #state = new Map<string, Tensor>();
-  /** What the last step reports, by its name in the graph. */
-  #reports = new Map<string, Tensor>();
+export async function graphForm(context: Context): Promise<Form> {
+  const { prefix, parameters, freezable, options, sessionOptions } = context;
   /** Has the groups, and counts their steps; the parameters are here. */
-  readonly #counter: ScheduleFreeAdan<HostTensor>;
+  const counter = hostOptimizer({ parameters: [], options });
+  /** By the name of the input. */
+  const state = new Map<string, Tensor>();
+  /** What the last step reports. */
+  const reported = new Map<string, Tensor>();
+  let sessions!: Sessions;
+  const webgpu = webgpuProvider(sessionOptions);
 
-  private constructor(
-    readonly context: Context,
-    private sessions: Sessions,
-  ) {
-    this.#counter = scheduleFreeAdan(new HostBackend(), {}, context.options);
-  }
+  /** The input with what the host feeds of the schedule: the coefficients of all groups. */
+  const coefficientsName = `${prefix}coefficients`;
+  const hostSchedule: Schedule = (b, { groups }, inputs) => {
+    const names = Object.keys(coefficients(counter.groups[0]!));
+    inputs.push(makeValueInfo(coefficientsName, 'float32', [groups.length * names.length]));
+    return groups.map(
+      (_, k) =>
+        Object.fromEntries(
+          names.map((name, i) => [name, pick(b, coefficientsName, k * names.length + i)]),
+        ) as Record<CoefficientName, Value>,
+    );
+  };
 
-  static async create(context: Context): Promise<GraphForm> {
-    const { prefix, parameters, freezable, options, sessionOptions } = context;
-    const arenas = arenaGroups(prefix, parameters, options);
-    const layout = makeLayout(arenas, { prefix, freezable, hostSchedule: true });
-    const open = () => openSessions(context, layout);
-    const sessions = await (webgpuProvider(sessionOptions) ? withProvider(context, open) : open());
-    const form = new GraphForm(context, sessions);
-    await form.#through(() => {});
-    return form;
-  }
+  /** What nobody reads before the next step stays on the device. */
+  const open = ({ model, layout, reports }: StepGraph) =>
+    openRunner(
+      context,
+      model,
+      webgpu && [...layout.state.map(({ output }) => output), ...Object.values(reports)],
+    );
 
-  get groups() {
-    return this.#counter.groups;
-  }
-  /** A checkpoint may ask for another graph, so it is this form that passes for an optimizer. */
-  get optimizer() {
-    return this;
-  }
-  get bytes() {
-    return [...this.#state.values()].reduce((sum, { size }) => sum + 4 * size, 0);
-  }
-  get arenas() {
-    return this.sessions.layout.groups;
-  }
+  /** Numbers of the state or of a report, which stay on the host until the next step. */
+  const read = async (tensor: Tensor) => (await tensor.getData(true)) as Float32Array;
+  const skippedSteps = () => state.get(`${prefix}skippedSteps`)!;
+  /** Which elements of the state belong to which parameter, by the names of a checkpoint. */
+  const parts = ({ layout }: Sessions) =>
+    layout.state.flatMap(({ group, key, input }) => {
+      const { form, places } = layout.groups[group]!;
+      if (key === 'skippedSteps') return [];
+      const tensor = state.get(input)!;
+      return places.map((place, i) => {
+        const own = { ...place, tensor, label: key as StoredKey };
+        if (key === 'parameter') own.label = form.scheduleFree ? 'y' : 'x';
+        if (key !== 'seen') return own;
+        const start = layout.active ? i : 0;
+        return { ...own, shape: [], start, end: start + 1 };
+      });
+    });
 
-  async #through(change: (mirror: ScheduleFreeAdan<HostTensor>) => void): Promise<void> {
+  /** Goes on from a checkpoint, or from the beginning. */
+  async function load(checkpoint?: Uint8Array, restarted = false): Promise<void> {
     // The same training in the optimizer of the core: it knows what a checkpoint has to be.
-    const mirror = hostOptimizer(this.context);
-    try {
-      change(mirror);
-      const state = decodeCheckpoint(await mirror.save());
-      const layout = this.#layoutFor(state);
-      if (layout) {
-        const old = this.sessions;
-        this.sessions = await openSessions(this.context, layout);
-        await close(old);
-      }
-      this.#write(state);
-    } finally {
-      mirror.dispose();
-    }
-  }
-
-  /** Another layout, if this state does not go into the present one. */
-  #layoutFor({ groups, tensors }: TrainingState): Layout | undefined {
-    const { layout } = this.sessions;
-    const fixed = (h: Hyperparameters) => JSON.stringify({ ...h, learningRate: 0 });
-    const same = groups.every(
-      ({ hyperparameters }, k) =>
-        fixed(hyperparameters) === fixed(layout.groups[k]!.hyperparameters),
-    );
+    const mirror = hostOptimizer(context);
+    if (checkpoint) mirror.load(checkpoint);
+    if (restarted) mirror.restart();
+    const training = decodeCheckpoint(await mirror.save());
     // Parameters that met their first gradients at different steps need memories of their own.
-    const mixed = groups.some(
+    const mixed = training.groups.some(
       ({ parameters: names }) =>
-        new Set(names.map((name) => tensors.get(name)?.seen?.data[0] ?? 0)).size > 1,
+        new Set(names.map((name) => training.tensors.get(name)!.seen?.data[0])).size > 1,
     );
-    const freezable = layout.active !== undefined;
-    if (same && (freezable || !mixed)) return undefined;
-    const arenas = groups.map(({ hyperparameters }, k) =>
-      groupOf(hyperparameters, layout.groups[k]!),
-    );
-    return makeLayout(arenas, { ...layout, freezable: freezable || mixed });
-  }
-
-  /** Brings state of these kinds to the host, where it stays until the next step. */
-  async #fetch(...keys: StateTensor['key'][]): Promise<void> {
-    for (const { key, input, shape } of this.sessions.layout.state) {
-      if (keys.length > 0 && !keys.includes(key)) continue;
-      const tensor = this.#state.get(input)!;
-      if (tensor.location !== 'gpu-buffer') continue;
-      const values = (await tensor.getData(true)) as Float32Array;
-      this.#state.set(input, tensorOf(this.context, values, shape));
+    const arenas = arenaGroups(prefix, parameters, training.groups);
+    const layout = makeLayout(prefix, arenas, freezable || mixed);
+    if (graphKey(layout) !== graphKey(sessions?.layout)) {
+      const old = sessions;
+      const graph = trainingStepOf(context.source, context, layout, hostSchedule);
+      sessions = { ...graph, step: await open(graph) };
+      await close(old);
     }
-  }
-
-  /** A tensor of a group's state that is on the host. */
-  #data(group: number, key: StateTensor['key']): Float32Array {
-    return this.#state.get(stateName(this.context.prefix, group, key))!.data as Float32Array;
-  }
-
-  /** Numbers of a checkpoint as the tensors that the graph reads. */
-  #write(state: TrainingState): void {
-    const { layout } = this.sessions;
-    discard(this.#state);
-    for (const { group, key, input, shape } of layout.state) {
-      const arena = layout.groups[group]!;
-      const held = (name: string) => state.tensors.get(name)!;
-      let values: Float32Array;
-      if (key === 'skippedSteps') values = Float32Array.of(state.skippedSteps);
-      else if (key === 'seen') {
-        const seen = arena.places.map(({ name }) => held(name).seen?.data[0] ?? 0);
-        values = Float32Array.from(layout.active ? seen : seen.slice(0, 1));
-      } else {
-        const all = arena.places.map(({ name }) => {
-          const { x, y = x, ...others } = held(name);
-          return (key === 'parameter' ? y : others[key as 'z'])!.data;
-        });
-        values = packed(arena, all);
-      }
-      this.#state.set(input, tensorOf(this.context, values, shape));
+    discard(state);
+    for (const { input, shape } of layout.state) {
+      state.set(input, tensorOf(context, new Float32Array(sizeOf(shape)), shape));
     }
-    const groups = state.groups.map((group) => ({ ...group, parameters: [] }));
-    this.#counter.load(encodeCheckpoint({ ...state, groups, tensors: new Map() }));
+    for (const { name, label, tensor, start } of parts(sessions)) {
+      const { data } = training.tensors.get(name)![label]!;
+      (tensor.data as Float32Array).set(data, start);
+    }
+    (skippedSteps().data as Float32Array).fill(training.skippedSteps);
+    const groups = training.groups.map((group) => ({ ...group, parameters: [] }));
+    counter.load(encodeCheckpoint({ ...training, groups, tensors: new Map() }));
   }
 
-  /** The state as a checkpoint has it. */
-  async #read(): Promise<TrainingState> {
-    await this.#fetch();
-    const { layout } = this.sessions;
+  async function save(): Promise<Uint8Array> {
+    const { layout } = sessions;
     // In the order in which the user named them.
-    const tensors = new Map<string, StoredParameter>(
-      this.context.parameters.map(({ name }) => [name, {}]),
+    const tensors = new Map(
+      parameters.map(({ name }): [string, Record<string, StoredTensor>] => [name, {}]),
     );
-    const groups = layout.groups.map(({ form, places }, k) => {
-      places.forEach(({ name, shape, start, end }, i) => {
-        const stored = stateKeys(form).map((key) => {
-          const data = this.#data(k, key);
-          if (key === 'seen') {
-            return [key, { shape: [], data: Float32Array.of(data[layout.active ? i : 0]!) }];
-          }
-          const label = key !== 'parameter' ? key : form.scheduleFree ? 'y' : 'x';
-          return [label, { shape, data: data.slice(start, end) }];
-        });
-        tensors.set(name, Object.fromEntries(stored) as StoredParameter);
-      });
-      const { hyperparameters, scalars } = this.#counter.groups[k]!;
-      return { hyperparameters, scalars, parameters: places.map(({ name }) => name) };
+    for (const { name, label, tensor, shape, start, end } of parts(sessions)) {
+      const data = await read(tensor);
+      tensors.get(name)![label] = { shape, data: data.slice(start, end) };
+    }
+    const groups = counter.groups.map(({ hyperparameters, scalars }, k) => {
+      const names = layout.groups[k]!.places.map(({ name }) => name);
+      return { hyperparameters, scalars, parameters: names };
     });
-    return { groups, skippedSteps: this.#data(0, 'skippedSteps')[0]!, tensors };
+    const [skipped] = await read(skippedSteps());
+    return encodeCheckpoint({ groups, skippedSteps: skipped!, tensors });
   }
 
-  async step(batches: readonly Feeds[], frozen: ReadonlySet<string>): Promise<StepResult> {
-    const { layout, reports } = this.sessions;
-    const [name] = frozen;
-    if (name !== undefined && !layout.active) {
-      const message = `'${name}' can't be frozen in this graph; create the trainer with freezable: true.`;
-      refuseParameter('invalid-option', message, name);
-    }
-    const own: Record<string, Tensor> = Object.fromEntries(this.#state);
-    if (layout.active) {
-      const active = layout.names.map((parameter) => (frozen.has(parameter) ? 0 : 1));
-      own[layout.active] = tensorOf(this.context, Float32Array.from(active));
-    }
-    this.groups.forEach(({ hyperparameters, scalars }, k) => {
-      const next = { hyperparameters, scalars: advance(scalars, hyperparameters) };
-      const numbers = Float32Array.from(Object.values(coefficients(next)));
-      own[coefficientsName(layout.prefix, k)] = tensorOf(this.context, numbers);
-    });
-    let results: Feeds = {};
-    let result: StepResult;
-    if (batches.length === 1) {
-      result = await overBatches(this.context, batches, async (feeds) => {
-        results = await this.sessions.step.run(feeds, own);
-        return results;
+  await (webgpu ? withProvider(context, load) : load());
+  return {
+    /** A checkpoint may ask for another graph, so it is this form that passes for an optimizer. */
+    optimizer: {
+      groups: counter.groups,
+      load,
+      restart: async () => load(await save(), true),
+      async metrics() {
+        const clipping = counter.groups[0]!.hyperparameters.maxGradNorm > 0;
+        const number = async (tensor: Tensor | undefined, before = 0) =>
+          tensor ? (await read(tensor))[0]! : before;
+        return {
+          gradientNorm: clipping ? await number(reported.get('gradientNorm')) : null,
+          clipFactor: clipping ? await number(reported.get('clipFactor'), 1) : null,
+          skippedSteps: await number(skippedSteps()),
+        };
+      },
+    },
+    get arenas() {
+      return sessions.layout.groups;
+    },
+    get bytes() {
+      return [...state.values()].reduce((sum, { size }) => sum + 4 * size, 0);
+    },
+
+    async step(batches, frozen) {
+      const { layout, reports, step } = sessions;
+      const { active, names } = layout;
+      const [name] = frozen;
+      if (name !== undefined && !active) {
+        const message = `'${name}' can't be frozen in this graph; create the trainer with freezable: true.`;
+        refuseParameter('invalid-option', message, name);
+      }
+      const numbers = counter.groups.flatMap(({ hyperparameters, scalars }) => {
+        const next = { hyperparameters, scalars: advance(scalars, hyperparameters) };
+        return Object.values(coefficients(next));
       });
-    } else {
-      const { gradients, step } = await this.#several();
-      const sums = new Map(
-        this.context.parameters.map(({ name, shape }) => [name, hostTensor(shape)] as const),
-      );
-      result = await meanGradients(this.context, gradients, own, batches, sums);
-      const feeds = [...sums].map(([name, { data, shape }]) => [
-        name,
-        tensorOf(this.context, data, shape),
-      ]);
-      results = await step.run(Object.fromEntries(feeds), own);
-    }
-    this.#counter.step({});
-    discard(this.#state);
-    discard(this.#reports);
-    for (const { input, output } of layout.state) this.#state.set(input, results[output]!);
-    for (const name of Object.values(reports)) this.#reports.set(name, results[name]!);
-    if (reports.finite) {
-      const flags = results[reports.finite]!.data as Float32Array;
-      const bad = layout.names[flags.findIndex(Number.isNaN)];
+      const own: Record<string, Tensor> = {
+        ...Object.fromEntries(state),
+        [coefficientsName]: tensorOf(context, Float32Array.from(numbers)),
+      };
+      if (active) {
+        const flags = names.map((parameter) => (frozen.has(parameter) ? 0 : 1));
+        own[active] = tensorOf(context, Float32Array.from(flags));
+      }
+      let results: Feeds = {};
+      let result: StepResult;
+      if (batches.length === 1) {
+        result = await overBatches(context, batches, async (feeds) => {
+          results = await step.run(feeds, own);
+          return results;
+        });
+      } else {
+        sessions.gradients ??= await openGradients(context, layout.groups);
+        sessions.stepAlone ??= await open(stepGraphOf(layout, hostSchedule));
+        const sums = new Map(parameters.map(({ name, shape }) => [name, hostTensor(shape)]));
+        result = await meanGradients(context, sessions.gradients, own, batches, sums);
+        const gradients = [...sums].map(([name, { data, shape }]) => [
+          name,
+          tensorOf(context, data, shape),
+        ]);
+        results = await sessions.stepAlone.run(Object.fromEntries(gradients), own);
+      }
+      counter.step({});
+      discard(state);
+      discard(reported);
+      for (const { input, output } of layout.state) state.set(input, results[output]!);
+      for (const [key, value] of Object.entries(reports)) reported.set(key, results[value]!);
+      const finite = reported.get('finite');
+      const bad = finite && names[(await read(finite)).findIndex(Number.isNaN)];
       if (bad !== undefined) {
         const message = `The gradient of '${bad}' holds NaN or Infinity; try a lower learningRate.`;
         throw new NonFiniteError('non-finite-gradient', message, bad);
       }
-    }
-    return result;
-  }
+      return result;
+    },
 
-  /** Sessions for gradients alone, and for the step alone. */
-  async #several() {
-    const { context, sessions, arenas } = this;
-    const { layout, reports } = sessions;
-    sessions.several ??= {
-      gradients: await openGradients(context, arenas),
-      step: await openRunner(
-        context,
-        stepGraphOf(layout).model,
-        resident(context, layout, reports),
-      ),
-    };
-    return sessions.several;
-  }
-
-  async points(which: 'x' | 'y') {
-    await this.#fetch('parameter', 'z');
-    // In the order in which the user named them.
-    const all = Object.fromEntries(this.context.parameters.map((p) => [p.name, p.values]));
-    this.arenas.forEach(({ form, places, length, hyperparameters }, k) => {
-      if (places.length === 0) return;
-      let point = hostTensor([length], this.#data(k, 'parameter'));
-      if (which === 'x' && form.scheduleFree) {
-        const z = hostTensor(point.shape, this.#data(k, 'z'));
-        // Of its own: a memory does not shrink.
-        point = new HostBackend().point(point, z, hyperparameters.momentum, 'x');
+    async points(which) {
+      // In the order in which the user named them.
+      const all = Object.fromEntries(parameters.map((p) => [p.name, p.values]));
+      for (const [k, { form, places, length, name }] of sessions.layout.groups.entries()) {
+        if (places.length === 0) continue;
+        let point = hostTensor([length], await read(state.get(name)!));
+        if (which === 'x' && form.scheduleFree) {
+          const z = hostTensor([length], await read(state.get(`${groupPrefix(prefix, k)}z`)!));
+          const { momentum } = counter.groups[k]!.hyperparameters;
+          // Of its own: a memory does not shrink.
+          point = new HostBackend().point(point, z, momentum, 'x');
+        }
+        for (const { name, start, end } of places) all[name] = point.data.slice(start, end);
       }
-      for (const { name, start, end } of places) all[name] = point.data.slice(start, end);
-    });
-    return all;
-  }
+      return all;
+    },
 
-  async restart() {
-    const present = await this.save();
-    return this.#through((mirror) => {
-      mirror.load(present);
-      mirror.restart();
-    });
-  }
-  async metrics() {
-    await this.#fetch('skippedSteps');
-    const { reports, layout } = this.sessions;
-    const { maxGradNorm } = layout.groups[0]!.hyperparameters;
-    const number = async (name: string | undefined, before: number) => {
-      if (maxGradNorm === 0) return null;
-      const tensor = this.#reports.get(name ?? '');
-      if (!tensor) return before;
-      const [value] = (await tensor.getData(true)) as Float32Array;
-      return value!;
-    };
-    return {
-      gradientNorm: await number(reports.gradientNorm, 0),
-      clipFactor: await number(reports.clipFactor, 1),
-      skippedSteps: this.#data(0, 'skippedSteps')[0]!,
-    };
-  }
-  async save() {
-    return encodeCheckpoint(await this.#read());
-  }
-  load(checkpoint: Uint8Array) {
-    return this.#through((mirror) => mirror.load(checkpoint));
-  }
-  async dispose() {
-    discard(this.#state);
-    discard(this.#reports);
-    this.#counter.dispose();
-    await close(this.sessions);
-  }
+    save,
+    async dispose() {
+      discard(state);
+      discard(reported);
+      await close(sessions);
+    },
+  };
 }
 
 /** Frees what lies on a device; what lies on the host loses its values. */
@@ -324,25 +246,11 @@ function discard(tensors: Map<string, Tensor>): void {
   tensors.clear();
 }
 
-/** Outputs of a step that stay on the device: what nobody reads before the next step. */
-const resident = (
-  { sessionOptions }: Context,
-  { state }: Layout,
-  { finite: _, ...reports }: Reports,
-) =>
-  webgpuProvider(sessionOptions) && [
-    ...state.map(({ output }) => output),
-    ...Object.values(reports),
-  ];
-
-async function openSessions(context: Context, layout: Layout): Promise<Sessions> {
-  const { model, reports } = trainingStepOf(context.source, context, layout);
-  const stay = resident(context, layout, reports);
-  return { layout, reports, step: await openRunner(context, model, stay) };
+/** What a graph depends on: equal for layouts with the same one. */
+function graphKey(layout: Layout | undefined): string | undefined {
+  return JSON.stringify(layout, (key, value) => (key === 'learningRate' ? 0 : value));
 }
 
-async function close({ step, several }: Sessions): Promise<void> {
-  await step.release();
-  await several?.gradients.runner.release();
-  await several?.step.release();
+async function close({ step, gradients, stepAlone }: Partial<Sessions> = {}): Promise<void> {
+  for (const runner of [step, gradients?.runner, stepAlone]) await runner?.release();
 }

@@ -7,7 +7,7 @@ import type { Context, Form } from './trainer.js';
 
 /** The optimizer of the core, with the parameters of a model. */
 export const hostOptimizer = (
-  { parameters, options }: Context,
+  { parameters, options }: Pick<Context, 'parameters' | 'options'>,
   backend = new HostBackend(),
 ): ScheduleFreeAdan<HostTensor> =>
   scheduleFreeAdan(

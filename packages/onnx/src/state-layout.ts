@@ -1,10 +1,4 @@
-import {
-  type GroupOptions,
-  type Hyperparameters,
-  type OptimizerOptions,
-  scheduleFreeAdan,
-} from '@schedule-free-adan/core';
-import { HostBackend, hostTensor } from '@schedule-free-adan/core/host';
+import type { Hyperparameters } from '@schedule-free-adan/core';
 import { type RuleForm, ruleForm, type StateKey, stateKeys } from '@schedule-free-adan/core/rule';
 import { type Arena, arenaOf, type ParameterShape } from './layout.js';
 
@@ -36,11 +30,6 @@ export const scalarNames = [
 
 /** What a graph consists of, besides the formulas. */
 export interface Layout {
-  /**
-   * The counters stay on the host, which feeds a group's coefficients ({@link coefficientsName}): for
-   * runtimes without float64. Else the graph counts by itself.
-   */
-  readonly hostSchedule: boolean;
   readonly prefix: string;
   readonly groups: readonly ArenaGroup[];
   readonly state: readonly StateTensor[];
@@ -53,80 +42,61 @@ export interface Layout {
   readonly names: readonly string[];
 }
 
-/** The input with a tensor of a group. */
-export const stateName = (prefix: string, group: number, key: string) =>
-  `${prefix}${key === 'skippedSteps' ? '' : `${group}/`}${key}`;
+/** @param prefix of the group, or of all that is added */
+export function stateTensor(
+  prefix: string,
+  group: number,
+  key: StateTensor['key'],
+  shape: readonly number[],
+): StateTensor {
+  const input = prefix + key;
+  return { group, key, input, output: `${input}/next`, type: 'float32', shape };
+}
 
-/** The input with a group's coefficients, float32, where the host has the schedule. */
-export const coefficientsName = (prefix: string, group: number) =>
-  stateName(prefix, group, 'coefficients');
+/** Begins the names of a group's tensors. */
+export function groupPrefix(prefix: string, group: number): string {
+  return `${prefix}${group}/`;
+}
 
+/** @param freezable each parameter can be frozen by itself */
 export function makeLayout(
+  prefix: string,
   groups: readonly ArenaGroup[],
-  {
-    prefix,
-    freezable,
-    hostSchedule = false,
-  }: { prefix: string; freezable: boolean; hostSchedule?: boolean },
+  freezable: boolean,
 ): Layout {
-  const state: StateTensor[] = [];
-  const add = (
-    group: number,
-    key: StateTensor['key'],
-    type: StateTensor['type'],
-    shape: readonly number[],
-  ) => {
-    const input = stateName(prefix, group, key);
-    state.push({ group, key, input, output: `${input}/next`, type, shape });
-  };
-  groups.forEach(({ form, places, length }, k) => {
-    for (const key of places.length > 0 ? stateKeys(form) : []) {
-      add(k, key, 'float32', key === 'seen' ? (freezable ? [places.length] : []) : [length]);
-    }
-    if (!hostSchedule) add(k, 'scalars', 'float64', [scalarNames.length]);
-  });
-  add(0, 'skippedSteps', 'float32', []);
+  const state = groups.flatMap(({ form, places, length }, k) =>
+    (places.length > 0 ? stateKeys(form) : []).map((key) => {
+      const seen = freezable ? [places.length] : [];
+      return stateTensor(groupPrefix(prefix, k), k, key, key === 'seen' ? seen : [length]);
+    }),
+  );
   return {
     prefix,
-    hostSchedule,
     groups,
-    state,
+    state: [...state, stateTensor(prefix, 0, 'skippedSteps', [])],
     ...(freezable && { active: `${prefix}active` }),
     names: groups.flatMap(({ places }) => places.map(({ name }) => name)),
   };
 }
 
-/** Groups as the optimizer of the core makes them, with its checks. */
+/**
+ * Groups as a graph holds them.
+ * @param groups with the names of their parameters, as a checkpoint has them
+ */
 export function arenaGroups(
   prefix: string,
   parameters: readonly ParameterShape[],
-  options: Omit<OptimizerOptions, 'placement'>,
+  groups: readonly {
+    readonly hyperparameters: Hyperparameters;
+    readonly parameters: readonly string[];
+  }[],
 ): ArenaGroup[] {
-  const optimizer = scheduleFreeAdan(
-    new HostBackend(),
-    // Names are checked, and nothing is computed.
-    parameters.map(({ name }) => [name, hostTensor([0])] as const),
-    options,
-  );
-  const owner = ({ name }: ParameterShape) =>
-    1 + (options.groups ?? []).findIndex((group) => claims(group, name));
-  return optimizer.groups.map(({ hyperparameters }, k) =>
-    groupOf(
-      hyperparameters,
-      arenaOf(
-        stateName(prefix, k, 'parameter'),
-        parameters.filter((parameter) => owner(parameter) === k),
-      ),
+  return groups.map(({ hyperparameters, parameters: names }, k) => ({
+    ...arenaOf(
+      `${groupPrefix(prefix, k)}parameter`,
+      parameters.filter(({ name }) => names.includes(name)),
     ),
-  );
+    hyperparameters,
+    form: ruleForm(hyperparameters, 'y'),
+  }));
 }
-
-const claims = ({ parameters }: GroupOptions, name: string) =>
-  typeof parameters === 'function' ? parameters(name) : parameters.includes(name);
-
-/** The group of an arena's parameters. */
-export const groupOf = (hyperparameters: Hyperparameters, arena: Arena): ArenaGroup => ({
-  ...arena,
-  hyperparameters,
-  form: ruleForm(hyperparameters, 'y'),
-});

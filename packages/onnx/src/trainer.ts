@@ -204,8 +204,8 @@ export class OrtTrainer {
     let started: Form;
     // Bundlers put the other forms into files of their own: whoever has none never loads it.
     if (form === 'graph') {
-      const { GraphForm } = await import('./graph-form.js');
-      started = await GraphForm.create(context);
+      const { graphForm } = await import('./graph-form.js');
+      started = await graphForm(context);
     } else if (webgpu) {
       const { deviceForm } = await import('./device-form.js');
       started = await deviceForm(context, webgpu);
