@@ -51,12 +51,16 @@ function summary(ratios) {
   return { median: ratios[ratios.length >> 1], min: ratios[0], max: ratios.at(-1) };
 }
 
+/** Three turns and three seconds at least: V8 compiles WebAssembly anew while it runs, beside it. */
+async function warm(...runs) {
+  const start = performance.now();
+  for (let i = 0; i < 3 || performance.now() - start < 3000; i++)
+    for (const run of runs) await run();
+}
+
 /** Ratios of the two, taken in turns. */
 async function ratio(subject, base, rounds) {
-  for (let i = 0; i < 3; i++) {
-    await subject();
-    await base();
-  }
+  await warm(subject, base);
   const ratios = [];
   for (let i = 0; i < rounds; i++) ratios.push((await time(subject)) / (await time(base)));
   return summary(ratios);
@@ -64,7 +68,7 @@ async function ratio(subject, base, rounds) {
 
 /** Ratios of what two things add to a third, all three in turns. */
 async function ratioAbove(subject, base, floor, rounds) {
-  for (let i = 0; i < 3; i++) for (const run of [floor, subject, base]) await run();
+  await warm(floor, subject, base);
   const ratios = [];
   for (let i = 0; i < rounds; i++) {
     const [x, y, z] = [await time(subject), await time(base), await time(floor)];
