@@ -425,7 +425,7 @@ export const rules: Readonly<Record<string, Rule>> = {
     b.where(b.greater(y, b.mul(y, y)), b.scale(g, c.float('alpha', 0.2)), 0),
   ),
   HardSwish: unary((b, x, _, g) => {
-    const inside = b.mul(g, b.add(b.div(x, 3), 0.5));
+    const inside = b.mul(g, b.add(b.mul(x, 1 / 3), 0.5));
     return b.where(b.greater(x, -3), b.where(b.greater(x, 3), g, inside), 0);
   }),
   Sigmoid: unary((b, _, y, g) => b.mul(g, b.mul(y, b.sub(1, y)))),
