@@ -9,10 +9,10 @@ import { ReferenceBackend } from '@schedule-free-adan/core/reference';
 import { WebGpuAdan } from '@schedule-free-adan/webgpu';
 import { readDigits } from '../examples/digits/dist/data.js';
 import { writeAtomically } from '../examples/digits/dist/files.js';
-import { epochOrder, normalNumbers, uniformNumbers } from '../examples/digits/dist/random.js';
+import { normalNumbers, uniformNumbers } from '../examples/digits/dist/random.js';
 import { batchSize, hyperparameters, testDigits } from '../examples/digits/dist/settings.js';
 import { statistic } from '../examples/digits/dist/study-results.js';
-import { GpuNetwork, initialWeights } from '../examples/digits/dist/webgpu/network.js';
+import { WebGpuRun } from '../examples/digits/dist/webgpu/run.js';
 import { nodeDevice } from '../tools/webgpu-runtime.mjs';
 import { machine } from './bench.mjs';
 
@@ -103,21 +103,18 @@ for (const [betas, label] of [
 const [training, test] = [readDigits('train', digits), readDigits('t10k')];
 /** Digits of the test set that are named correctly at x, after an epoch. */
 async function right(seed, state) {
-  const settings = { ...hyperparameters['sf-adan'], state };
-  const weights = initialWeights(uniformNumbers(seed));
-  // A network takes its device along when it goes.
-  const own = await nodeDevice();
-  const network = await GpuNetwork.create(own, weights, batchSize, settings);
-  const resident = network.resident(training);
-  network.beginEpoch(resident, epochOrder(seed, 1, training.count));
-  const batches = Math.ceil(training.count / batchSize);
-  for (let batch = 0; batch < batches; batch++) {
-    network.step(resident, batch);
-    if (batch % 25 === 0) await own.queue.onSubmittedWorkDone();
-  }
-  const accuracy = await network.accuracy(network.resident(test), 'x');
-  network.dispose();
-  return Math.round(accuracy * testDigits);
+  const { learningRate } = hyperparameters['sf-adan'];
+  // A run takes its device along when it goes.
+  const run = await WebGpuRun.create(await nodeDevice(), { seed, learningRate }, { state });
+  await run.trainEpoch(
+    training,
+    test,
+    () => false,
+    () => {},
+  );
+  const [{ accuracyAtX }] = run.state.epochs;
+  run.dispose();
+  return Math.round(accuracyAtX * testDigits);
 }
 
 const runs = [];

@@ -1,7 +1,7 @@
 import { decodeSafetensors, encodeSafetensors } from '@schedule-free-adan/core/checkpoints';
 import { refuse, refuseParameter } from './errors.js';
 import { GraphBuilder } from './graph.js';
-import { type Arena, arenaOf, packed } from './layout.js';
+import { type Arena, arenaOf, packed, unpacked } from './layout.js';
 import type { Model, ValueInfo } from './model/schema.js';
 import { floatValues, makeValueInfo, shapeOf } from './model/tensors.js';
 import { type Feeds, tensorOf, withRunner } from './runtime.js';
@@ -79,8 +79,7 @@ export function carry(context: Context) {
     feeds,
 
     /** By initializer, as copies. */
-    named: (): Record<string, Float32Array> =>
-      Object.fromEntries(places.map(({ name, start, end }) => [name, values.slice(start, end)])),
+    named: (): Record<string, Float32Array> => Object.fromEntries(unpacked(arena, values)),
 
     /** @returns what brings the present values back */
     mark() {
@@ -134,9 +133,8 @@ export function carry(context: Context) {
     save(checkpoint: Uint8Array): Uint8Array {
       const { metadata, tensors } = decodeSafetensors(checkpoint);
       const { checksum: _, ...rest } = metadata;
-      const own = places.map(
-        ({ name, shape, start, end }) =>
-          [`${name}.carried`, { shape, data: values.slice(start, end) }] as const,
+      const own = unpacked(arena, values).map(
+        ([name, data], i) => [`${name}.carried`, { shape: places[i]!.shape, data }] as const,
       );
       return encodeSafetensors({ metadata: rest, tensors: new Map([...tensors, ...own]) });
     },

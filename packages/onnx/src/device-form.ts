@@ -2,7 +2,7 @@ import type { Hyperparameters, Metrics, OptimizerOptions } from '@schedule-free-
 import type { Tensor } from 'onnxruntime-common';
 import { refuse } from './errors.js';
 import { type Finish, type Gradients, openGradients, overBatches } from './gradients.js';
-import type { Arena, Place } from './layout.js';
+import { type Arena, type Place, unpacked } from './layout.js';
 import { makeValueInfo } from './model/tensors.js';
 import { type Feeds, tensorOf, webgpuProvider, withProvider } from './runtime.js';
 import type { Context, Form } from './trainer.js';
@@ -149,14 +149,14 @@ export async function deviceForm(context: Context, maker: DeviceOptimizerClass):
         const feeds = feedsOf(which);
         // In the order in which the user named them.
         const all = Object.fromEntries(parameters.map((p) => [p.name, p.values]));
-        for (const { name: arena, length, places } of arenas) {
-          const buffer = feeds[arena]!.gpuBuffer;
-          const size = 4 * length;
+        for (const arena of arenas) {
+          const buffer = feeds[arena.name]!.gpuBuffer;
+          const size = 4 * arena.length;
           const staging = device.createBuffer({ size, usage: 0x1 | 0x8 });
           submit((encoder) => encoder.copyBufferToBuffer(buffer as GPUBuffer, 0, staging, 0, size));
           await staging.mapAsync(1);
           const data = new Float32Array(staging.getMappedRange());
-          for (const { name, start, end } of places) all[name] = data.slice(start, end);
+          for (const [name, part] of unpacked(arena, data)) all[name] = part;
           staging.destroy();
         }
         return all;

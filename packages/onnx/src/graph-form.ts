@@ -12,6 +12,7 @@ import { refuseParameter } from './errors.js';
 import { type Gradients, meanGradients, openGradients, overBatches } from './gradients.js';
 import type { Value } from './graph.js';
 import { hostOptimizer } from './hybrid-form.js';
+import { unpacked } from './layout.js';
 import { makeValueInfo, sizeOf } from './model/tensors.js';
 import {
   type Feeds,
@@ -217,7 +218,8 @@ export async function graphForm(context: Context): Promise<Form> {
     async points(which) {
       // In the order in which the user named them.
       const all = Object.fromEntries(parameters.map((p) => [p.name, p.values]));
-      for (const [k, { form, places, length, name }] of sessions.layout.groups.entries()) {
+      for (const [k, arena] of sessions.layout.groups.entries()) {
+        const { form, places, length, name } = arena;
         if (places.length === 0) continue;
         let point = hostTensor([length], await read(state.get(name)!));
         if (which === 'x' && form.scheduleFree) {
@@ -226,7 +228,7 @@ export async function graphForm(context: Context): Promise<Form> {
           // Of its own: a memory does not shrink.
           point = new HostBackend().point(point, z, momentum, 'x');
         }
-        for (const { name, start, end } of places) all[name] = point.data.slice(start, end);
+        for (const [name, part] of unpacked(arena, point.data)) all[name] = part;
       }
       return all;
     },

@@ -41,3 +41,7 @@ export function packed(
   });
   return arena;
 }
+
+/** The reverse: a copy of each value, by name. */
+export const unpacked = ({ places }: Arena, values: Float32Array): [string, Float32Array][] =>
+  places.map(({ name, start, end }) => [name, values.slice(start, end)]);

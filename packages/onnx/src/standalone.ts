@@ -16,14 +16,7 @@ import { carryingModelOf } from './carried.js';
 import type { Value } from './graph.js';
 import type { ParameterShape } from './layout.js';
 import type { Model, StringStringEntry } from './model/schema.js';
-import {
-  arenaGroups,
-  groupPrefix,
-  type Layout,
-  makeLayout,
-  scalarNames,
-  stateTensor,
-} from './state-layout.js';
+import { arenaGroups, groupPrefix, type Layout, makeLayout, stateTensor } from './state-layout.js';
 import { pick, type Schedule, type StepGraph, stepGraphOf, trainingStepOf } from './step-graph.js';
 import {
   checkPrefix,
@@ -45,6 +38,15 @@ export interface StepGraphOptions extends Omit<OptimizerOptions, 'placement'> {
 export interface TrainingStep extends StepGraph {
   readonly parameters: readonly ModelParameter[];
 }
+
+/** What stands in a group's `scalars`, float64. The host writes the learning rate, the graph the rest. */
+export const scalarNames = [
+  'step',
+  'momentStep',
+  'weightSum',
+  'learningRateMax',
+  'learningRate',
+] as const;
 
 /** The layout of a graph that counts by itself: each group has `scalars` as well. */
 function countingLayout(

@@ -19,15 +19,6 @@ export interface StateTensor {
   readonly shape: readonly number[];
 }
 
-/** What stands in a group's `scalars`, float64. The host writes the learning rate, the graph the rest. */
-export const scalarNames = [
-  'step',
-  'momentStep',
-  'weightSum',
-  'learningRateMax',
-  'learningRate',
-] as const;
-
 /** What a graph consists of, besides the formulas. */
 export interface Layout {
   readonly prefix: string;

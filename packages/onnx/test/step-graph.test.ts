@@ -4,7 +4,7 @@ import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
 import { OrtTrainer } from '../src/index.js';
 import { encodeModel, type Model, makeTensor } from '../src/model/index.js';
-import { scalarNames } from '../src/state-layout.js';
+import { scalarNames } from '../src/standalone.js';
 import { appendOptimizer, buildStepGraph } from '../src/step-graph-entry.js';
 import { digitsModel, gradients, noise } from './support.js';
 

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import type { WebGpuOptions } from '@schedule-free-adan/webgpu';
 import type { Digits } from '../batches.js';
 import { epochOrder, uniformNumbers } from '../random.js';
 import { batchesPerEpoch, batchSize, hyperparameters } from '../settings.js';
@@ -18,13 +19,18 @@ export class WebGpuRun implements Run {
     this.#network = network;
   }
 
-  static async create(device: GPUDevice, options: RunOptions): Promise<WebGpuRun> {
+  /** @param more further options of the optimizer */
+  static async create(
+    device: GPUDevice,
+    options: RunOptions,
+    more: WebGpuOptions = {},
+  ): Promise<WebGpuRun> {
     const { learningRate, seed } = options;
     const network = await GpuNetwork.create(
       device,
       initialWeights(uniformNumbers(seed)),
       batchSize,
-      { ...hyperparameters['sf-adan'], learningRate },
+      { ...hyperparameters['sf-adan'], learningRate, ...more },
     );
     return new WebGpuRun(options, network);
   }

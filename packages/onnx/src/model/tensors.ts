@@ -1,4 +1,4 @@
-import { OnnxModelError, refuse } from '../errors.js';
+import { refuse } from '../errors.js';
 import type { Dimension, Graph, Int, Model, Tensor, ValueInfo } from './schema.js';
 
 /** Numbers of element types in ONNX files. */
@@ -170,11 +170,11 @@ export function externalizeData(
 ): { model: Model; data: Uint8Array } {
   if (location === '' || /^[/\\]|^[a-z]:|(^|[/\\])\.\.([/\\]|$)/i.test(location)) {
     const message = `location is ${JSON.stringify(location)}; give a path below the model's folder.`;
-    throw new OnnxModelError('invalid-option', message, 'location', location);
+    refuse('invalid-option', message, 'location', location);
   }
   if (!(minimum >= 0)) {
     const message = `minimum is ${minimum}; give a number of bytes, 0 or more.`;
-    throw new OnnxModelError('invalid-option', message, 'minimum', minimum);
+    refuse('invalid-option', message, 'minimum', minimum);
   }
   const copy = structuredCloneOfGraphs(model);
   const pieces: { offset: number; bytes: Uint8Array }[] = [];
@@ -184,7 +184,7 @@ export function externalizeData(
     if (isExternal(tensor)) {
       if (externalData.some(({ key, value }) => key === 'location' && value === location)) {
         const message = `'${tensor.name ?? ''}' lies in '${location}' already; give another location.`;
-        throw new OnnxModelError('invalid-option', message, 'location', location);
+        refuse('invalid-option', message, 'location', location);
       }
       return tensor;
     }
@@ -241,7 +241,7 @@ function inline(tensor: Tensor, files: Readonly<Record<string, Uint8Array>>): Te
       ? `bytes ${offset} to ${offset + length} of '${location}', which has ${file.length}`
       : `'${location}', which is not among the files`;
     const message = `'${name}' needs ${what}; pass that file with inlineExternalData.`;
-    throw new OnnxModelError('missing-external-data', message, name, location);
+    refuse('missing-external-data', message, name, location);
   }
   return { ...rest, rawData: file.subarray(offset, offset + length) };
 }
